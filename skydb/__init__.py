@@ -1,0 +1,49 @@
+"""skydb: the catalog database that a sky survey runs on.
+
+`import skydb` is light: a verb loads its module when it is first asked for. A verb is offered when its module is
+there.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skydb.calib.relcal import relcal as relcal
+    from skydb.database import create as create
+    from skydb.database import open as open
+    from skydb.derived import refresh as refresh
+    from skydb.ingest.addstar import addstar as addstar
+    from skydb.query.connection import connect as connect
+    from skydb.query.release import release as release
+
+__version__ = "0.1.0"
+
+VERBS = {
+    "create": "skydb.database",
+    "open": "skydb.database",
+    "addstar": "skydb.ingest.addstar",
+    "refresh": "skydb.derived",
+    "merge": "skydb.ingest.merge",
+    "relcal": "skydb.calib.relcal",
+    "relastro": "skydb.calib.relastro",
+    "connect": "skydb.query.connection",
+    "release": "skydb.query.release",
+}
+"""Which module holds which verb: the only place where the store names what is built upon it."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return a verb, loading its module."""
+    if name not in VERBS or find_spec(VERBS[name]) is None:
+        raise AttributeError(f"module 'skydb' has no attribute {name!r}")
+    verb = getattr(import_module(VERBS[name]), name)
+    globals()[name] = verb
+    return verb
+
+
+def __dir__() -> list[str]:
+    """List the verbs that are there, beside what is loaded."""
+    return sorted({*globals(), *(verb for verb, module in VERBS.items() if find_spec(module))})

@@ -1,0 +1,66 @@
+"""Every error that skydb raises on purpose, grouped by who has to act.
+
+    SkydbError
+    ├── UsageError     fix the call            exit code 2
+    ├── DataError      fix the data            exit code 3
+    └── BusyError      wait and try again      exit code 4
+        └── CommitConflict   another writer came first; the caller starts again from the new state
+
+An error keeps its raw parts (`what`, `where`, `todo`) and builds its text in `__str__`, so that it
+survives the way back from a worker process.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SkydbError(Exception):
+    """The root of all errors that skydb raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str | None = None, todo: str | None = None) -> None:
+        super().__init__(what, where, todo)
+        self.what, self.where, self.todo = what, where, todo
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}; {self.todo}" if self.todo else text
+
+
+class UsageError(SkydbError):
+    """The call is wrong: an option, a name, a value."""
+
+    exit_code = 2
+
+
+class DataError(SkydbError):
+    """The data are wrong: a file, a row, a stored table."""
+
+    exit_code = 3
+
+
+class BusyError(SkydbError):
+    """Somebody else holds what is needed: wait and try again."""
+
+    exit_code = 4
+
+
+class CommitConflict(BusyError):
+    """Another writer committed first to what this commit has read."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return advice that names the closest known name.
+
+    >>> did_you_mean("GPC1.g.XY99", ["GPC1.g.XY01", "GPC1.r.XY01"])
+    "did you mean 'GPC1.g.XY01'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"known: {shown}" if shown else "none is known yet"
