@@ -1,0 +1,1 @@
+"""Tables declared as data, and what is generated from the declarations."""
