@@ -1,0 +1,1 @@
+"""Geometry of the sky: arrays in, arrays out."""
