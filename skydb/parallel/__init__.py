@@ -1,0 +1,1 @@
+"""How work runs: one interface, several executors."""
