@@ -1,0 +1,121 @@
+"""A database: a directory, an identity, settings. What is done with it lives in the verbs' own modules."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+
+from skydb.errors import DataError, UsageError
+from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, writing
+from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
+from skydb.store.files import fsync_directory, make_directory
+from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, manifest_path
+from skydb.store.snapshot import Snapshot, snapshot_number
+
+DEFAULT_CELL_ROWS = 500_000
+
+
+@dataclass(frozen=True)
+class Database:
+    """A skydb database: where it lies, who it is, and the settings that it was created with.
+
+    `cell_rows` is the number of measurements above which a cell splits.
+    """
+
+    root: Path
+    id: str
+    cell_rows: int
+
+    def snapshot(self, at: int | str | None = None) -> Snapshot:
+        """Return a snapshot by number or tag, or the newest."""
+        number, calibration = snapshot_number(self.root, at)
+        return Snapshot(self.root, self.id, number, calibration)
+
+    def commit(self, changes: Changes) -> int:
+        """Commit the changes; see `skydb.store.commit`."""
+        return commit(self.root, changes)
+
+    @property
+    def work(self) -> Path:
+        """Where running jobs keep temporary files."""
+        return self.root / WORK
+
+
+def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> Database:
+    """Create an empty database in a new directory.
+
+    Parameters
+    ----------
+    path
+        Directory to make; it may exist if it is empty.
+    cell_rows
+        Measurements above which a cell splits into its four children.
+
+    Raises
+    ------
+    UsageError
+        The directory is not empty, lies on a network file system, or `cell_rows` is not positive.
+    """
+    root = Path(fspath(path)).absolute()
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError("already exists and is not an empty directory", str(root), "choose another name")
+    if cell_rows < 1:
+        raise UsageError(f"cell_rows must be at least 1, not {cell_rows}")
+    try:
+        for folder in (DATA, COMMITS, TAGS, WORK):
+            make_directory(root / folder)
+    except OSError as error:
+        raise UsageError(f"cannot create the database: {error}", str(root), "choose a writable place") from error
+    identity = uuid.uuid4().hex
+    create_catalog(root, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
+    _first_snapshot(root)
+    fsync_directory(root)
+    return Database(root, identity, cell_rows)
+
+
+def _first_snapshot(root: Path) -> None:
+    """Write snapshot 0: an empty sky under the nominal calibration 0."""
+    from skydb import __version__
+
+    with writing(root) as connection:
+        connection.execute("INSERT INTO calibrations VALUES (0, 'nominal', '', 0, 0, NULL, '{}', 0)")
+        connection.execute(
+            "INSERT INTO snapshots VALUES (0, NULL, ?, 'create', 'create', ?, 0, ?)",
+            (now(), __version__, pack_ranges(NOWHERE)),
+        )
+    write_manifest(root, 0)
+
+
+def open(path: str | PathLike[str]) -> Database:
+    """Open an existing database.
+
+    A commit whose manifest was not written before a crash gets it now.
+
+    Raises
+    ------
+    UsageError
+        There is no database at the path, or it is of a later format.
+    DataError
+        The catalog is damaged.
+    """
+    root = Path(fspath(path)).absolute()
+    with reading(root) as connection:
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+        (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
+    if "format" not in meta or head is None:
+        raise DataError(
+            "the catalog has no format or no snapshot", str(root / CATALOG), "restore it from its manifests"
+        )
+    if int(meta["format"]) > FORMAT_VERSION:
+        raise UsageError(f"its format {meta['format']} is later than this skydb reads", str(root), "upgrade skydb")
+    if not manifest_path(root, head).exists():
+        write_manifest(root, head)
+    return Database(root, meta["database_id"], int(meta["cell_rows"]))
+
+
+def drop_work(folder: Path) -> None:
+    """Remove a job's folder of temporary files."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The store: immutable Parquet files, one SQLite catalog, snapshots."""

@@ -1,0 +1,159 @@
+"""Compaction: fold a cell's deltas into one file per table, and split a cell that is over its limit.
+
+Neither changes an answer: the rows are the same, only their files and cells are others. A cell splits into its four
+children, those that are still over the limit into theirs, down to `DEEPEST_ORDER`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.errors import CommitConflict
+from skydb.parallel.executor import Executor, Progress
+from skydb.schema.tables import TABLES
+
+from .cells import Cell
+from .commit import NOWHERE, Changes
+from .files import DataFile
+from .parquet import read_file, sort_rows
+from .scratch import Scratch, drop_uncommitted, scratch
+from .snapshot import Snapshot
+
+DEEPEST_ORDER = 14
+DELTAS_ALLOWED = 8
+"""Files of one table in a cell above which it is worth folding them."""
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What compacting one cell made: the cells that take its place, their files, and the files that end."""
+
+    cell: Cell
+    cells: tuple[Cell, ...]
+    adds: tuple[DataFile, ...]
+    replaces: tuple[str, ...]
+
+
+def cells_to_compact(snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int = DELTAS_ALLOWED) -> list[Cell]:
+    """Return the cells that hold too many rows or too many files."""
+    rows: dict[tuple[int | None, int | None], int] = {}
+    files: dict[tuple[int | None, int | None], int] = {}
+    for file in snapshot.files("measurements"):
+        key = file.norder, file.npix
+        rows[key] = rows.get(key, 0) + file.rows
+        files[key] = files.get(key, 0) + 1
+    return [
+        c for c in snapshot.cells()
+        if files.get(c.key, 0) > deltas_allowed or (rows.get(c.key, 0) > cell_rows and c.norder < DEEPEST_ORDER)
+    ]  # fmt: skip
+
+
+def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: int) -> Compacted:
+    """Write one cell's tables anew, folded, in the cells that it becomes."""
+    tables = {
+        name: rows for name in TABLES if TABLES[name].kind == "sky" and name != "measurements_cal"
+        if (rows := _whole_table(snapshot, name, cell)).num_rows
+    }  # fmt: skip
+    ids = tables["measurements"].column("object_id").to_numpy() if "measurements" in tables else np.empty(0, np.int64)
+    cells = _split(cell, ids, cell_rows)
+    adds = [file for child in cells for file in _write_cell(snapshot, place, child, tables)]
+    old = [f.name for name in TABLES if TABLES[name].kind == "sky" for f in snapshot.files(name, cell)]
+    return Compacted(cell, tuple(cells), tuple(adds), tuple(old))
+
+
+def _whole_table(snapshot: Snapshot, name: str, cell: Cell) -> pa.Table:
+    """Return every row of a cell's table, sorted; for measurements, raw columns with the calibrated ones prefixed."""
+    if name != "measurements":
+        parts = [read_file(snapshot.path_of(f)).replace_schema_metadata() for f in snapshot.files(name, cell)]
+        return sort_rows(pa.concat_tables(parts), name) if parts else TABLES[name].empty()
+    parts = []
+    for raw_file, cal_file in snapshot.measurement_pairs(cell):
+        raw = read_file(snapshot.path_of(raw_file)).replace_schema_metadata()
+        cal = read_file(snapshot.path_of(cal_file)).replace_schema_metadata()
+        parts.append(pa.table([*raw.columns, *cal.columns], names=[*raw.column_names, *map(_beside, cal.column_names)]))
+    return sort_rows(pa.concat_tables(parts), name) if parts else TABLES[name].empty()
+
+
+def _beside(name: str) -> str:
+    return f"cal.{name}"
+
+
+def _split(cell: Cell, ids: np.ndarray, cell_rows: int) -> list[Cell]:
+    if len(ids) <= cell_rows or cell.norder >= DEEPEST_ORDER:
+        return [cell]
+    children = [Cell(cell.norder + 1, 4 * cell.npix + i, cell.host, cell.drift_arcsec, cell.stale) for i in range(4)]
+    bounds = np.searchsorted(ids, [c.lo for c in children] + [children[-1].hi])
+    parts = [ids[a:b] for a, b in pairwise(bounds)]
+    return [final for child, part in zip(children, parts, strict=True) for final in _split(child, part, cell_rows)]
+
+
+def _write_cell(snapshot: Snapshot, place: Scratch, cell: Cell, tables: dict[str, pa.Table]) -> Iterator[DataFile]:
+    store = partial(place.store, snapshot, cell=cell)
+    for name, rows in tables.items():
+        first, last = np.searchsorted(rows.column("object_id").to_numpy(), [cell.lo, cell.hi])
+        part = rows.slice(first, last - first)
+        if part.num_rows and name == "measurements":
+            raw = store(part.select(list(TABLES["measurements"].names)), "measurements")
+            cal_names = list(TABLES["measurements_cal"].names)
+            cal = part.select([_beside(n) for n in cal_names]).rename_columns(cal_names)
+            yield raw
+            yield store(cal, "measurements_cal", base=raw.name)
+        elif part.num_rows:
+            yield store(part, name)
+
+
+def compact(
+    snapshot_now: Callable[[], Snapshot],
+    commit: Callable[[Changes], int],
+    cells: Sequence[Cell] | None,
+    *,
+    cell_rows: int,
+    executor: Executor,
+    progress: Progress | None = None,
+) -> int | None:
+    """Compact some cells (None: those that need it) as one commit; return its snapshot, None if nothing was to do.
+
+    Raises
+    ------
+    CommitConflict
+        Other writers changed the cells again and again.
+    """  # fmt: skip
+    with scratch(snapshot_now().root) as place:
+
+        def attempt() -> int | None:
+            snapshot = snapshot_now()
+            wanted = None if cells is None else {c.key for c in cells}
+            chosen = (
+                cells_to_compact(snapshot, cell_rows) if wanted is None
+                else [c for c in snapshot.cells() if c.key in wanted]
+            )
+            if not chosen:
+                return None
+            task = partial(compact_cell, snapshot=snapshot, place=place, cell_rows=cell_rows)
+            return commit(_changes(snapshot, list(executor.map(task, chosen, progress=progress))))
+
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return attempt()
+            except CommitConflict:
+                drop_uncommitted(snapshot_now().root, place.path)
+        return attempt()
+
+
+def _changes(snapshot: Snapshot, done: Sequence[Compacted]) -> Changes:
+    touched = np.array(sorted((d.cell.lo, d.cell.hi) for d in done), dtype=np.int64).reshape(-1, 2)
+    return Changes(
+        "compact", "compact", snapshot.id,
+        adds=tuple(f for d in done for f in d.adds),
+        replaces=tuple(n for d in done for n in d.replaces),
+        cells=tuple(c for d in done for c in d.cells),
+        ends_cells=tuple(d.cell.key for d in done),
+        reads=touched if len(touched) else NOWHERE, writes=touched if len(touched) else NOWHERE,
+    )  # fmt: skip

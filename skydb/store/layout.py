@@ -1,0 +1,56 @@
+"""Every path inside a database directory, spelled once.
+
+survey.sky/
+catalog.sqlite                                            snapshots, files, cells, hosts, tags, ingest log
+data/<table>/Norder=k/Dir=d/Npix=n/<name>.parquet         sky tables
+data/<table>/<name>.parquet                               global tables
+commits/<snapshot>.json                                   one manifest per commit
+tags/<tag>.sqlite                                         read-only copies of the catalog
+work/                                                     temporary files of running jobs
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+CATALOG = "catalog.sqlite"
+DATA = "data"
+COMMITS = "commits"
+TAGS = "tags"
+WORK = "work"
+PIXELS_PER_DIR = 10_000
+
+
+def new_name() -> str:
+    """Return a fresh name for a data file."""
+    return uuid.uuid4().hex
+
+
+def sky_path(table: str, norder: int, npix: int, name: str) -> str:
+    """Return the path of a cell's file, relative to a storage root.
+
+    >>> sky_path("objects", 3, 12345, "ab")
+    'data/objects/Norder=3/Dir=10000/Npix=12345/ab.parquet'
+    """
+    folder = npix // PIXELS_PER_DIR * PIXELS_PER_DIR
+    return f"{DATA}/{table}/Norder={norder}/Dir={folder}/Npix={npix}/{name}.parquet"
+
+
+def global_path(table: str, name: str) -> str:
+    """Return the path of a global table's file, relative to the database.
+
+    >>> global_path("images", "ab")
+    'data/images/ab.parquet'
+    """
+    return f"{DATA}/{table}/{name}.parquet"
+
+
+def manifest_path(root: Path, snapshot: int) -> Path:
+    """Return the path of a commit's manifest."""
+    return root / COMMITS / f"{snapshot:012d}.json"
+
+
+def tag_path(root: Path, tag: str) -> Path:
+    """Return the path of a published tag."""
+    return root / TAGS / f"{tag}.sqlite"

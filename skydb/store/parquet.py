@@ -1,0 +1,248 @@
+"""Parquet files of the store: encodings, page checksums, identifying metadata, row-aligned pairs.
+
+Encodings, measured on simulated PS1_V4 rows: byte-stream-split with zstd for noisy floats, dictionaries where
+values repeat from row to row of an image, delta for sorted keys (docs/decisions/parquet-layout.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skydb.errors import DataError
+from skydb.schema.model import SCHEMA_VERSION, Table
+from skydb.schema.tables import TABLES
+from skydb.sky.partition import in_ranges
+
+from .arrays import numbers_of, row_numbers
+from .files import DataFile, digest_of, write_durably
+from .layout import global_path, new_name, sky_path
+
+ROW_GROUP_ROWS = {"measurements": 16_384, "measurements_cal": 32_768}
+DEFAULT_ROW_GROUP_ROWS = 65_536
+
+REPEATED = frozenset({
+    "image_id", "code", "mjd", "exptime", "band", "source", "mcal", "posangle", "pltscale", "psf_theta",
+    "file_psf_mag_err", "ap_radius", "photflags", "photflags2", "n_frames", "padding", "link_flags", "db_flags",
+    "psf_major", "psf_minor", "psf_core", "psf_fwhm_major", "psf_fwhm_minor", "founder_image_id",
+    "n_measurements", "n_used", "n_used_flux", "n_position", "flags", "assoc_epoch", "psf_ndof", "psf_npix",
+})  # fmt: skip
+"""Columns whose values repeat, so that a dictionary pays."""
+
+SORTED_KEYS = frozenset({"object_id"})
+
+
+def encodings_of(table: Table) -> dict[str, str]:
+    """Return the Parquet encoding of every column that does not take a dictionary."""
+    chosen = {}
+    for column in table:
+        if column.name in SORTED_KEYS and column.type == "int64":
+            chosen[column.name] = "DELTA_BINARY_PACKED"
+        elif column.name not in REPEATED and column.type in ("float32", "float64", "int64", "int32"):
+            chosen[column.name] = "BYTE_STREAM_SPLIT"
+    return chosen
+
+
+def _dictionary_columns(table: Table) -> list[str]:
+    plain = encodings_of(table)
+    return [c.name for c in table if c.name not in plain and not c.type.startswith("list")]
+
+
+def write_file(path: Path, rows: pa.Table, table: Table, *, metadata: dict[str, str] | None = None) -> None:
+    """Write one Parquet file durably, with page checksums, page index and identifying metadata."""
+    notes = {**(rows.schema.metadata or {}), "skydb.table": table.name, "skydb.schema_version": str(SCHEMA_VERSION)}
+    rows = rows.replace_schema_metadata({**notes, **(metadata or {})})
+
+    def write(temporary: Path) -> None:
+        pq.write_table(
+            rows,
+            temporary,
+            row_group_size=ROW_GROUP_ROWS.get(table.name, DEFAULT_ROW_GROUP_ROWS),
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=_dictionary_columns(table),
+            column_encoding=encodings_of(table),
+            write_page_index=True,
+            write_page_checksum=True,
+            write_statistics=True,
+        )
+
+    write_durably(path, write)
+
+
+def store_rows(
+    root: Path, database: str, rows: pa.Table, table: str, *, cell: tuple[int, int] | None = None,
+    base: str | None = None, host: str = "local",
+) -> DataFile:  # fmt: skip
+    """Write rows as a new immutable file under a storage root and return its description.
+
+    The rows must be sorted as the table declares. `base` names the raw file beside which the rows lie.
+    """
+    declared = TABLES[table]
+    rows = declared.conform(rows)
+    name = new_name()
+    norder, npix = cell if cell else (None, None)
+    relative = sky_path(table, *cell, name) if cell else global_path(table, name)
+    identity = {"skydb.database": database, "skydb.cell": f"{norder}/{npix}" if cell else "", "skydb.base": base or ""}
+    write_file(root / relative, rows, declared, metadata=identity)
+    low, high = _key_bounds(rows, declared)
+    return DataFile(
+        name, table, norder, npix, host, relative, rows.num_rows, (root / relative).stat().st_size,
+        digest_of(root / relative), base, low, high,
+    )  # fmt: skip
+
+
+def _key_bounds(rows: pa.Table, table: Table) -> tuple[int | None, int | None]:
+    if not rows.num_rows:
+        return None, None
+    first, last = rows.column(table.sort[0])[0].as_py(), rows.column(table.sort[0])[-1].as_py()
+    if first is None or last is None:
+        return None, None
+    return int(first), int(last)
+
+
+def sort_rows(rows: pa.Table, table: str) -> pa.Table:
+    """Return the rows in the order that the table declares."""
+    return rows.sort_by([(name, "ascending") for name in TABLES[table].sort])
+
+
+def row_groups_of(file: pq.ParquetFile, ranges: np.ndarray) -> list[int]:
+    """Return the row groups whose statistics of the first column admit a key in sorted half-open ranges (K, 2)."""
+    groups = []
+    for number in range(file.metadata.num_row_groups):
+        statistics = file.metadata.row_group(number).column(0).statistics
+        if statistics is None or not statistics.has_min_max or may_hold(ranges, statistics.min, statistics.max):
+            groups.append(number)
+    return groups
+
+
+def may_hold(ranges: np.ndarray, low: int, high: int) -> bool:
+    """Say whether a key between two bounds, both included, lies in one of sorted half-open ranges (K, 2)."""
+    after = int(np.searchsorted(ranges[:, 1], low, side="right"))
+    return after < len(ranges) and bool(ranges[after, 0] <= high)
+
+
+@lru_cache(maxsize=4096)
+def _footer(path: Path, size: int, changed_ns: int) -> pq.FileMetaData:
+    """Return what the end of a file says; parsing it takes 0.3 ms, as long as reading 1,000 rows."""
+    return pq.read_metadata(path, memory_map=True)
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a stored file for reading through a memory map, checking page checksums.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged.
+    """
+    try:
+        there = path.stat()
+        footer = _footer(path, there.st_size, there.st_mtime_ns)
+        return pq.ParquetFile(path, metadata=footer, memory_map=True, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise DataError("a stored file is missing", str(path), "run `skydb fsck`") from None
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"a stored file is damaged: {error}", str(path), "run `skydb fsck`")
+
+
+def _read_group(path: Path, file: pq.ParquetFile, group: int, columns: Sequence[str]) -> pa.Table:
+    """Read one row group in this thread: handing its columns to others takes longer than decoding them."""
+    try:
+        return file.read_row_group(group, columns=list(columns), use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def read_file(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some columns of one file, whole.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged.
+    """
+    with open_parquet(path) as file:
+        try:
+            return file.read(columns=list(columns) if columns is not None else None)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, error) from error
+
+
+def read_selected(path: Path, columns: Sequence[str], ranges: np.ndarray) -> Iterator[pa.Table]:
+    """Yield some columns of the rows whose object_id lies in sorted half-open ranges (K, 2).
+
+    Object ids are read first, and nothing else of a row group where none of them lies in a range.
+    """
+    with open_parquet(path) as file:
+        for group in row_groups_of(file, ranges):
+            ids = numbers_of(_read_group(path, file, group, ["object_id"]).column("object_id"))
+            hit = np.flatnonzero(in_ranges(ids, ranges))
+            if hit.size:
+                rows = _read_group(path, file, group, columns)
+                yield rows if hit.size == rows.num_rows else rows.take(row_numbers(hit))
+
+
+def read_pair(
+    raw: Path, cal: Path, columns: Sequence[str], *, ranges: np.ndarray | None = None
+) -> Iterator[pa.Table]:  # fmt: skip
+    """Yield some columns of measurements from a raw file and the calibrated file beside it, row by row.
+
+    A column that both have is read from the calibrated file. With sorted half-open `ranges` (K, 2) of object ids, only
+    their rows. This is the only place where the two files are joined: by position, row group for row group of whole
+    rows, never below a filter.
+    """
+    calibrated, raw_names = split_columns(columns)
+    with open_parquet(cal) as cal_file, open_parquet(raw) as raw_file:
+        if cal_file.metadata.num_rows != raw_file.metadata.num_rows:
+            raise DataError("the calibrated file does not match its raw file", str(cal), "run `skydb fsck`")
+        starts = _group_starts(cal_file)
+        groups = range(len(starts) - 1) if ranges is None else row_groups_of(cal_file, ranges)
+        for group in groups:
+            ids = _read_group(cal, cal_file, group, ["object_id"])
+            rows = np.arange(len(ids))
+            if ranges is not None:
+                rows = np.flatnonzero(in_ranges(numbers_of(ids.column("object_id")), ranges))
+            if rows.size:
+                left = _read_group(cal, cal_file, group, calibrated) if calibrated else ids
+                right = _take_rows(raw, raw_file, raw_names, rows + starts[group])
+                yield _zip(left if len(rows) == len(left) else left.take(row_numbers(rows)), right, columns)
+
+
+def _group_starts(file: pq.ParquetFile) -> np.ndarray:
+    return np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)])
+
+
+def _take_rows(path: Path, file: pq.ParquetFile, columns: Sequence[str], numbers: np.ndarray) -> pa.Table:
+    """Read rows by their number in the file (sorted), decoding only the row groups that hold them."""
+    if not columns:
+        return pa.table({})
+    starts = _group_starts(file)
+    group_of = np.searchsorted(starts, numbers, side="right") - 1
+    parts = []
+    for group in np.unique(group_of).tolist():
+        inside = numbers[group_of == group] - starts[group]
+        rows = _read_group(path, file, group, columns)
+        parts.append(rows if len(inside) == rows.num_rows else rows.take(row_numbers(inside)))
+    return pa.concat_tables(parts)
+
+
+def split_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return which of the columns the calibrated file has, and which only the raw one has."""
+    cal = TABLES["measurements_cal"]
+    return [c for c in columns if c in cal], [c for c in columns if c not in cal]
+
+
+def _zip(left: pa.Table, right: pa.Table, columns: Sequence[str]) -> pa.Table:
+    merged = {**dict(zip(left.column_names, left.columns, strict=True)),
+              **dict(zip(right.column_names, right.columns, strict=True))}  # fmt: skip
+    return pa.table({name: merged[name] for name in columns})

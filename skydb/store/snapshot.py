@@ -1,0 +1,196 @@
+"""A snapshot: what a reader sees, unchanged for as long as it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.errors import DataError, UsageError
+from skydb.schema.tables import TABLES
+
+from .catalog import alive, reading
+from .cells import Cell
+from .files import DataFile
+from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
+
+_FILE_COLUMNS = "name, table_name, norder, npix, host, path, rows, bytes, digest, base, min_key, max_key"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One committed state of a database: its cells, its files, and how to read them.
+
+    It is small and pickles: workers receive it and read the same state.
+    """
+
+    root: Path
+    database_id: str
+    id: int
+    calibration_id: int
+    _files: dict[tuple[str, Cell | None], list[DataFile]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel light: what was looked up stays behind."""
+        kept = ("root", "database_id", "id", "calibration_id")
+        return {**{name: getattr(self, name) for name in kept}, "_files": {}}
+
+    @cached_property
+    def _cells(self) -> list[Cell]:
+        with reading(self.root) as connection:
+            rows = connection.execute(
+                f"SELECT norder, npix, host, drift_arcsec, stale FROM cells WHERE {alive(self.id)}"
+            ).fetchall()
+        return sorted((Cell(n, p, h, d, bool(s)) for n, p, h, d, s in rows), key=lambda c: c.lo)
+
+    def cells(self, ranges: np.ndarray | None = None) -> list[Cell]:
+        """Return the cells, in sky order; with (K, 2) sorted pixel ranges, those that overlap one."""
+        cells = self._cells
+        if ranges is None:
+            return list(cells)
+        if not len(ranges):
+            return []
+        after = np.searchsorted(ranges[:, 1], [c.lo for c in cells], side="right")
+        return [c for c, i in zip(cells, after, strict=True) if i < len(ranges) and ranges[i, 0] < c.hi]
+
+    def files(self, table: str, cell: Cell | None = None) -> list[DataFile]:
+        """Return the live files of a table, of one cell or of all; the order is stable."""
+        if (table, cell) not in self._files:
+            self._files[table, cell] = self._look_up(table, cell)
+        return self._files[table, cell]
+
+    def _look_up(self, table: str, cell: Cell | None) -> list[DataFile]:
+        where = f"table_name = ? AND {alive(self.id)}"
+        if cell is not None:
+            where = f"norder = {cell.norder} AND npix = {cell.npix} AND {where}"
+        with reading(self.root) as connection:
+            query = f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
+            return [DataFile(row[0], row[1], *row[2:]) for row in connection.execute(query, (table,))]
+
+    @cached_property
+    def host_roots(self) -> dict[str, Path]:
+        """The storage root of every host."""
+        with reading(self.root) as connection:
+            rows = connection.execute("SELECT name, root FROM hosts").fetchall()
+        return {name: Path(root) if root else self.root for name, root in rows}
+
+    def path_of(self, file: DataFile) -> Path:
+        """Return where a file lies."""
+        if file.host not in self.host_roots:
+            raise DataError(f"host {file.host!r} is not known", f"file {file.path}", "see `skydb hosts`")
+        return self.host_roots[file.host] / file.path
+
+    def read_global(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some columns of a global table (images, images_cal, exposures, photcodes), in its declared order."""
+        declared = TABLES[table]
+        names = list(columns) if columns is not None else list(declared.names)
+        wanted = list(dict.fromkeys([*names, *declared.sort]))
+        parts = [read_file(self.path_of(f), wanted).replace_schema_metadata() for f in self.files(table)]
+        if not parts:
+            return pa.Table.from_batches([], declared.select(names)).replace_schema_metadata()
+        return pa.concat_tables(parts).sort_by([(name, "ascending") for name in declared.sort]).select(names)
+
+    def read_cell(
+        self, table: str, cell: Cell, columns: Sequence[str] | None = None, *, ranges: np.ndarray | None = None
+    ) -> pa.Table:
+        """Read a sky table's rows of one cell; with `ranges`, only those of the objects in them.
+
+        `ranges` are sorted half-open ranges (K, 2) of object ids. `measurements` gives columns of the raw and the
+        calibrated table side by side. The rows of each file are in the declared order; files follow one another.
+        """
+        names = list(columns) if columns is not None else visible_names(table)
+        parts = list(self.cell_parts(table, cell, names, ranges=ranges))
+        return pa.concat_tables(parts) if parts else empty_rows(table, names)
+
+    def cell_parts(
+        self, table: str, cell: Cell, columns: Sequence[str], *, ranges: np.ndarray | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield what `read_cell` reads, part by part: never more than a file at a time."""
+        parts = (
+            self._measurement_parts(cell, columns, ranges) if table == "measurements"
+            else self._plain_parts(table, cell, columns, ranges)
+        )  # fmt: skip
+        for part in parts:
+            yield part.replace_schema_metadata()
+
+    def _plain_parts(
+        self, table: str, cell: Cell, columns: Sequence[str], ranges: np.ndarray | None
+    ) -> Iterator[pa.Table]:
+        for file in self.files(table, cell):
+            if ranges is None:
+                yield read_file(self.path_of(file), columns)
+            elif _may_hold(file, ranges):
+                yield from read_selected(self.path_of(file), columns, ranges)
+
+    def _measurement_parts(self, cell: Cell, columns: Sequence[str], ranges: np.ndarray | None) -> Iterator[pa.Table]:
+        _, raw_names = split_columns(columns)
+        if not raw_names:
+            yield from self._plain_parts("measurements_cal", cell, columns, ranges)
+            return
+        for raw, cal in self.measurement_pairs(cell):
+            if ranges is None or _may_hold(cal, ranges):
+                yield from read_pair(self.path_of(raw), self.path_of(cal), columns, ranges=ranges)
+
+    def measurement_pairs(self, cell: Cell) -> list[tuple[DataFile, DataFile]]:
+        """Return the (raw, calibrated) file pairs of a cell.
+
+        Raises
+        ------
+        DataError
+            A calibrated file whose raw file is not there.
+        """
+        raws = {f.name: f for f in self.files("measurements", cell)}
+        cals = self.files("measurements_cal", cell)
+        lost = [c for c in cals if c.base not in raws]
+        if lost:
+            raise DataError(f"no raw file {lost[0].base} for {lost[0].path}", f"cell {cell}", "run `skydb fsck`")
+        return [(raws[c.base or ""], c) for c in cals]
+
+
+def visible_names(table: str) -> list[str]:
+    """Return the stored columns that a table shows; measurements: calibrated ones first, then those only raw."""
+    if table != "measurements":
+        return list(TABLES[table].names)
+    cal = TABLES["measurements_cal"].names
+    return [*cal, *(n for n in TABLES["measurements"].names if n not in cal)]
+
+
+def empty_rows(table: str, columns: Sequence[str]) -> pa.Table:
+    """Return a table of no rows with some columns of a stored table."""
+    first, second = TABLES["measurements_cal" if table == "measurements" else table], TABLES[table]
+    fields = [(first[n] if n in first else second[n]).arrow for n in columns]
+    return pa.Table.from_batches([], pa.schema(fields)).replace_schema_metadata()
+
+
+def _may_hold(file: DataFile, ranges: np.ndarray) -> bool:
+    return file.min_key is None or file.max_key is None or may_hold(ranges, file.min_key, file.max_key)
+
+
+def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
+    """Return (snapshot, calibration) for a number, a tag or None (the newest).
+
+    Raises
+    ------
+    UsageError
+        There is no such snapshot or tag.
+    """
+    with reading(root) as connection:
+        if isinstance(at, str) and not at.isdigit():
+            row = connection.execute("SELECT snapshot FROM tags WHERE tag = ?", (at,)).fetchone()
+            if row is None:
+                known = ", ".join(t for (t,) in connection.execute("SELECT tag FROM tags ORDER BY tag")) or "none"
+                raise UsageError(f"no tag named {at!r}", str(root), f"tags: {known}")
+            at = row[0]
+        query = "SELECT snapshot, calibration_id FROM snapshots"
+        if at is None:
+            row = connection.execute(f"{query} ORDER BY snapshot DESC LIMIT 1").fetchone()
+        else:
+            row = connection.execute(f"{query} WHERE snapshot = ?", (int(at),)).fetchone()
+        if row is None:
+            raise UsageError(f"no snapshot {at}", str(root), "see `skydb snapshots`")
+        return int(row[0]), int(row[1])
