@@ -1,0 +1,1 @@
+"""Calibration as data: the models, and how they are applied."""
