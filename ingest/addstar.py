@@ -1,0 +1,109 @@
+"""addstar: detections of files become measurements of objects, in one commit per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+
+from skydb import database
+from skydb.database import Database
+from skydb.errors import UsageError
+from skydb.parallel.executor import executor_for
+
+from .batches import ingest_files
+from .job import AddstarOptions, Clock, Job, StepProgress
+from .readers.interface import DetectionFilter
+from .readers.mapping import Mapping, load_mapping
+from .report import AddstarReport
+
+LARGEST_RADIUS_ARCSEC = 600.0
+
+
+def addstar(
+    db: Database | str | PathLike[str], files: Sequence[str | PathLike[str]] | str | PathLike[str], *,
+    photcode: str | None = None, mapping: Mapping | str | PathLike[str] | None = None,
+    radius_arcsec: float | None = None, keep: DetectionFilter | None = None, association: str = "one-to-one",
+    keep_order: bool = False, defer: bool = False, compact: bool = True, workers: int | None = None,
+    progress: StepProgress | None = None,
+) -> AddstarReport:  # fmt: skip
+    """Ingest files: associate their detections with objects, store measurements and images, refresh means.
+
+    Images associate in order of their starts, whatever the order of the files. A call too large for one batch is cut
+    between files, which are then taken by their first starts; a file that spans a long time and does not fit one batch
+    with its contemporaries associates before those of later batches.
+
+    Parameters
+    ----------
+    db
+        The database, or its path.
+    files
+        Paths of files to ingest. A file whose content is in the database already is recognised and changes nothing.
+    photcode
+        Name of the photcode of every image, where headers do not give it.
+    mapping
+        Name or path of the mapping file that says which column of a table is what.
+    radius_arcsec : arcsec
+        Association radius; None: that of each photcode, 1 arcsec where it has none.
+    keep
+        Which detections are kept; by default all that have a position.
+    association
+        "one-to-one" per image, or "dvo": several detections of an image may join one object.
+    keep_order
+        Associate files in the order given, not by start time.
+    defer
+        Leave the refresh of derived tables to `skydb refresh`.
+    compact
+        Split cells over their limit and fold deltas afterwards.
+    workers
+        Worker processes; None: one per core, and none for steps that are done sooner than workers start.
+    progress
+        Called with (step, done, all).
+
+    Returns
+    -------
+    AddstarReport
+        What became of every file. A file that cannot be read is reported as failed; the others go on.
+
+    Raises
+    ------
+    UsageError
+        No files, an unknown photcode or association, a bad radius.
+    CommitConflict
+        Other writers came first again and again.
+    """
+    opened = db if isinstance(db, Database) else database.open(db)
+    paths = [files] if isinstance(files, str | PathLike) else list(files)
+    if not paths:
+        raise UsageError("no files to ingest", None, "name at least one")
+    options = AddstarOptions(
+        photcode=photcode,
+        mapping=load_mapping(mapping) if isinstance(mapping, str | PathLike) else mapping,
+        radius_arcsec=_checked_radius(radius_arcsec),
+        keep=keep or DetectionFilter(),
+        one_to_many=_one_to_many(association),
+        keep_order=keep_order,
+        defer=defer,
+        compact=compact,
+    )
+    job = Job(opened, options, executor_for(workers), Clock(progress), adaptive=workers is None)
+    _check_photcode(job)
+    return ingest_files(job, [fspath(p) for p in paths])
+
+
+def _checked_radius(radius: float | None) -> float | None:
+    if radius is not None and not 0 < radius <= LARGEST_RADIUS_ARCSEC:
+        limit = f"more than 0 and at most {LARGEST_RADIUS_ARCSEC:g}"
+        raise UsageError(f"an association radius of {radius} arcsec", None, f"give arcseconds, {limit}")
+    return radius
+
+
+def _one_to_many(association: str) -> bool:
+    if association not in ("one-to-one", "dvo"):
+        raise UsageError(f"no association named {association!r}", None, "use 'one-to-one' or 'dvo'")
+    return association == "dvo"
+
+
+def _check_photcode(job: Job) -> None:
+    """Refuse an unknown photcode at once, not file by file."""
+    if job.options.photcode is not None:
+        job.photcodes(job.db.snapshot()).by_name(job.options.photcode)

@@ -1,0 +1,126 @@
+"""The road of an ingest: examine the files, cut them into batches, read and store each, compact.
+
+Every file is digested, and those known are dropped. A batch is read once, into spills in sky order (`routing`), and
+stored on top of the newest snapshot (`storing`); if another writer comes first, it is stored again from its spills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from skydb.errors import CommitConflict, DataError, SkydbError
+from skydb.store.compact import compact
+from skydb.store.files import digest_of
+from skydb.store.history import known_digests
+from skydb.store.scratch import drop_uncommitted, scratch
+
+from .job import Job
+from .readers import reader_for
+from .readers.interface import ReadRequest
+from .report import AddstarReport, FileReport
+from .routing import InputFile, RoutedBatch, RouteTask, group_files, route_files
+from .storing import store_batch
+
+BATCH_BYTES = 6_000_000_000
+"""Bytes of the files of one batch; its spills take about as much in the database's work folder."""
+
+TASK_BYTES = 110_000_000
+"""Bytes of the files that one reading task takes at most."""
+
+DIGEST_BYTES_PER_SECOND, READ_BYTES_PER_SECOND = 1e9, 25e6
+"""What one process digests and reads; reading as measured on SMF (50 MB/s) and compressed Parquet (14 MB/s)."""
+
+ATTEMPTS = 10
+
+
+def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
+    """Ingest the files in batches and report on each, in the order given."""
+    with job.clock.step("digest") as progress:
+        inputs, reports = _examine(job, paths, progress)
+    for batch in group_files(_in_order(job, inputs), bytes_per_task=BATCH_BYTES):
+        reports |= _ingest_batch(job, batch)
+    if job.options.compact and not job.options.defer:
+        with job.clock.step("compact") as progress:
+            compact(
+                job.db.snapshot, job.db.commit, None, cell_rows=job.db.cell_rows, executor=job.executor,
+                progress=progress,
+            )  # fmt: skip
+    ordered = tuple(reports[p] for p in dict.fromkeys(paths))
+    return AddstarReport(ordered, job.db.snapshot().id, job.clock.seconds)
+
+
+def _examine(
+    job: Job, paths: Sequence[str], progress: Callable[[int, int], None]
+) -> tuple[list[InputFile], dict[str, FileReport]]:
+    """Digest every file; files that are missing or known are reported at once."""
+    known = known_digests(job.db.snapshot())
+    inputs: list[InputFile] = []
+    reports: dict[str, FileReport] = {}
+    todo = list(dict.fromkeys(paths))
+    executor = job.executor_of(sum(map(_size, todo)) / DIGEST_BYTES_PER_SECOND)
+    for path, (digest, size, error) in zip(todo, executor.map(_digest, todo, progress=progress), strict=True):
+        if error is not None:
+            reports[path] = FileReport(path, "failed", error=error)
+        elif digest in known:
+            reports[path] = FileReport(path, "known")
+        else:
+            known[digest] = path
+            inputs.append(InputFile(len(inputs), path, digest, size))
+    return inputs, reports
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file; 0 where there is none, which is reported later."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
+
+
+def _digest(path: str) -> tuple[str, int, str | None]:
+    """Return (digest, bytes, error) of a file."""
+    target = Path(path)
+    try:
+        return digest_of(target), target.stat().st_size, None
+    except OSError as error:
+        return "", 0, str(DataError(f"cannot be opened: {error.strerror}", path, "check the path"))
+
+
+def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:
+    """Return the files by their first starts where they need several batches; one batch orders its images itself."""
+    if job.options.keep_order or sum(f.bytes for f in files) <= BATCH_BYTES:
+        return files
+    with job.clock.step("order") as progress:
+        peek = partial(_first_start, request=job.request(job.db.snapshot()))
+        starts = list(job.executor.map(peek, files, progress=progress))
+    return [files[i] for i in sorted(range(len(files)), key=lambda i: (starts[i], i))]
+
+
+def _first_start(file: InputFile, request: ReadRequest) -> float:
+    """Return when a file's first image began (MJD, UTC); infinity where it does not say or cannot be read."""
+    path = Path(file.path)
+    try:
+        start = reader_for(path, request).first_start(path, request)
+    except (SkydbError, OSError, ValueError, ArithmeticError, LookupError):
+        return float("inf")
+    return start if start == start else float("inf")
+
+
+def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]:
+    size = sum(f.bytes for f in files)
+    executor = job.executor_of(size / READ_BYTES_PER_SECOND)
+    share = min(TASK_BYTES, 1 + size // (2 * executor.workers))
+    with scratch(job.db.root) as place:
+        with job.clock.step("read") as progress:
+            request = job.request(job.db.snapshot())
+            tasks = [RouteTask(g, request, place.path) for g in group_files(files, bytes_per_task=share)]
+            routed = tuple(executor.map(route_files, tasks, progress=progress))
+        batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return store_batch(job, batch)
+            except CommitConflict:
+                drop_uncommitted(job.db.root, place.path)
+        return store_batch(job, batch)

@@ -1,0 +1,77 @@
+"""What the steps of one ingest share: database, options, executor, clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from skydb.database import Database
+from skydb.parallel.executor import Executor, SerialExecutor
+from skydb.schema.photcodes import Photcodes
+from skydb.store.snapshot import Snapshot
+
+from .readers.interface import DetectionFilter, ReadRequest
+from .readers.mapping import Mapping
+
+StepProgress = Callable[[str, int, int], None]
+"""Called with (step, items done, items in all)."""
+
+WORKERS_WORTH_SECONDS = 4.0
+"""Work that takes less than this in one process is done sooner there: a worker takes 2 to 4 s to start."""
+
+
+@dataclass(frozen=True)
+class AddstarOptions:
+    """How an ingest runs; see `addstar`."""
+
+    photcode: str | None = None
+    mapping: Mapping | None = None
+    radius_arcsec: float | None = None
+    keep: DetectionFilter = field(default_factory=DetectionFilter)
+    one_to_many: bool = False
+    keep_order: bool = False
+    defer: bool = False
+    compact: bool = True
+
+
+class Clock:
+    """Adds up the seconds of every step and passes progress on."""
+
+    def __init__(self, progress: StepProgress | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Time a step; yields a function that takes (done, all) of it."""
+        start = time.perf_counter()
+        yield lambda done, total: self._progress(name, done, total) if self._progress else None
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of addstar; `adaptive`: nobody asked for a number of workers, so that small steps need none."""
+
+    db: Database
+    options: AddstarOptions
+    executor: Executor
+    clock: Clock
+    adaptive: bool = False
+
+    def executor_of(self, seconds: float) -> Executor:
+        """Return the executor of a step that takes about so many seconds in one process."""
+        return SerialExecutor() if self.adaptive and seconds < WORKERS_WORTH_SECONDS else self.executor
+
+    def photcodes(self, snapshot: Snapshot) -> Photcodes:
+        """Return the photcodes of a snapshot, with those that the mapping declares."""
+        stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
+        mapping = self.options.mapping
+        return stored if mapping is None else stored.merge(mapping.new_photcodes(stored))
+
+    def request(self, snapshot: Snapshot) -> ReadRequest:
+        """Return what the readers need to know."""
+        options = self.options
+        return ReadRequest(self.photcodes(snapshot), options.photcode, options.mapping, options.keep)

@@ -1,0 +1,361 @@
+"""Middle step of an ingest: detections find their objects, cell by cell, and once for what crosses borders.
+
+A component of detections and objects that link to each other is solved in its cell when none of its points lies within
+linking distance of the border. The components that may cross are exported by every cell and solved together, once and
+whole; so the answer does not depend on how the sky is cut (docs/explanation/association.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.errors import DataError
+from skydb.kernels.distinct import distinct, is_among
+from skydb.parallel.executor import Executor, Progress
+from skydb.sky.partition import FINEST_ORDER
+from skydb.store.cells import Cell
+from skydb.store.snapshot import Snapshot
+
+from .associate import CellLinks, Detections, founders_in_order, link, link_cell
+from .associate import Links as AssociationLinks
+from .founding import ID_ORDER, found_ids
+from .spill import FILE, PIXEL, Spill, slices_of
+from .tracks import Images, Seeds
+from .writing import CellRows, CellWork
+
+AREA_SHIFT = 2 * (FINEST_ORDER - ID_ORDER)
+"""An object's id stays inside its founding pixel of order `ID_ORDER`, its id area, however crowded that is."""
+
+
+@dataclass(frozen=True)
+class LinkTask:
+    """What every cell's task shares: the base snapshot, the spills, and the batch's images.
+
+    `image_ids`, `rank` (N,) belong to the batch's images, sorted by id; `images` holds the rules by rank; `accepted`
+    says which input files are kept; `survey_images` maps each reference survey's bit to its stored images.
+    """
+
+    snapshot: Snapshot
+    folder: Path
+    spills: tuple[Spill, ...]
+    image_ids: np.ndarray
+    rank: np.ndarray
+    images: Images
+    survey_images: dict[int, np.ndarray]
+    accepted: np.ndarray
+    one_to_many: bool
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Detections on their way to their objects; every array is (N,).
+
+    `spill`, `row` say where a detection lies, `file` which input file it came from, `image` its place among the
+    batch's images. The rows of a reference survey that share `rank` and `det_id` are one detection.
+    """
+
+    spill: np.ndarray
+    row: np.ndarray
+    file: np.ndarray
+    image: np.ndarray
+    det_id: np.ndarray
+    pixel: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, which: np.ndarray) -> Rows:
+        """Return some of the rows."""
+        return Rows(*(getattr(self, f.name)[which] for f in fields(self)))
+
+    @staticmethod
+    def concat(parts: Sequence[Rows]) -> Rows:
+        """Return all rows of several parts."""
+        whole, real = np.empty(0, dtype=np.int64), np.empty(0)
+        every = [Rows(whole, whole, whole, whole, whole, whole, real, real), *parts]
+        return Rows(*(np.concatenate([getattr(p, f.name) for p in every]) for f in fields(Rows)))
+
+
+@dataclass(frozen=True)
+class Links:
+    """What rows were linked to; every array is (N,).
+
+    `new`: the row's detection founded its object; `stands`: the row stands for its detection (the first of a
+    reference star's rows, else every row).
+    """
+
+    object_id: np.ndarray
+    link_flags: np.ndarray
+    new: np.ndarray
+    stands: np.ndarray
+
+    @staticmethod
+    def concat(parts: Sequence[Links]) -> Links:
+        """Return the links of several parts."""
+        return Links(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Links)))
+
+    def take(self, which: np.ndarray) -> Links:
+        """Return some of the links."""
+        return Links(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Founded:
+    """Objects founded near border detections (in the same id areas): the pixel each asked for and the id it got."""
+
+    wish: np.ndarray
+    object_id: np.ndarray
+
+    @staticmethod
+    def concat(parts: Sequence[Founded]) -> Founded:
+        """Return the objects of several parts."""
+        none = Founded(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        return Founded(*(np.concatenate([getattr(p, n) for p in (none, *parts)]) for n in ("wish", "object_id")))
+
+    @property
+    def areas(self) -> np.ndarray:
+        """The id areas in which objects were founded."""
+        return distinct(self.wish >> AREA_SHIFT)
+
+    @property
+    def crowded_areas(self) -> np.ndarray:
+        """Those in which an object did not get the pixel that it asked for."""
+        return distinct(self.wish[self.wish != self.object_id] >> AREA_SHIFT)
+
+
+@dataclass(frozen=True)
+class LinkedCell:
+    """One cell's answer: its interior rows with their links, kept in a file, and what the pool must solve.
+
+    `n_measurements` (images,) and `matched` (files,) count the interior; `seed_ids` are the cell's objects in the id
+    areas of its pooled detections.
+    """
+
+    interior: Path
+    n_rows: int
+    n_measurements: np.ndarray
+    matched: np.ndarray
+    founded: Founded
+    pooled_rows: Rows
+    pooled_seeds: Seeds
+    seed_ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The whole batch's answer: what each cell has to write, and how rows matched.
+
+    `n_measurements` (images,) counts stored rows; `matched` (files,) counts detections that joined an object.
+    """
+
+    cells: tuple[CellWork, ...]
+    n_measurements: np.ndarray
+    matched: np.ndarray
+
+
+def rows_of_cell(cell: Cell, task: LinkTask) -> Rows:
+    """Read the keys of the batch's detections in one cell, of accepted files only."""
+    return Rows.concat([
+        _rows_of_slice(s.spill, s.start, s.rows, task) for s in slices_of(task.spills, cell.lo, cell.hi)
+    ])  # fmt: skip
+
+
+def _rows_of_slice(number: int, start: int, rows: pa.Table, task: LinkTask) -> Rows:
+    file = rows.column(FILE).to_numpy().astype(np.int64)
+    keep = np.flatnonzero(task.accepted[file])
+
+    def kept(name: str) -> np.ndarray:
+        values: np.ndarray = rows.column(name).to_numpy()[keep]
+        return values
+
+    image = np.searchsorted(task.image_ids, kept("image_id"))
+    spill = np.full(len(keep), number, dtype=np.int64)
+    return Rows(spill, keep + start, file[keep], image, kept("det_id"), kept(PIXEL), kept("ra_raw"), kept("dec_raw"))
+
+
+def seeds_of_cell(cell: Cell, task: LinkTask) -> Seeds:
+    """Read the objects of one cell, and which of the batch's reference surveys they hold a row of already."""
+    table = task.snapshot.read_cell("object_seeds", cell, ["object_id", "assoc_ra", "assoc_dec"])
+    ids = table.column("object_id").to_numpy()
+    held = np.zeros(len(ids) if task.survey_images else 0, dtype=np.uint64)
+    if task.survey_images and len(ids):
+        keys = task.snapshot.read_cell("measurements", cell, ["object_id", "image_id"])
+        objects, images = keys.column("object_id").to_numpy(), keys.column("image_id").to_numpy()
+        for bit, stored in task.survey_images.items():
+            holding = is_among(ids, distinct(objects[is_among(images, stored)]))
+            held[holding] |= np.uint64(1 << bit)
+    return Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held)
+
+
+def _take_seeds(seeds: Seeds, which: np.ndarray) -> Seeds:
+    held = seeds.held[which] if len(seeds.held) else seeds.held
+    return Seeds(seeds.object_id[which], seeds.ra[which], seeds.dec[which], held=held)
+
+
+def _all_seeds(parts: Sequence[Seeds]) -> Seeds:
+    none = Seeds(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0))
+    arrays = {n: np.concatenate([getattr(p, n) for p in (none, *parts)]) for n in ("object_id", "ra", "dec", "held")}
+    return Seeds(**arrays)
+
+
+class Batch:
+    """Rows gathered into the detections that are associated: the rows of one reference star are one.
+
+    `first` (D,) is a row of each detection, `detection` (N,) the detection of each row.
+    """
+
+    def __init__(self, rows: Rows, task: LinkTask) -> None:
+        rank = task.rank[rows.image]
+        if len(task.images.survey):
+            self.first, self.detection = _same_star(rank, rows.det_id, rows.file)
+        else:
+            self.first = self.detection = np.arange(len(rows))
+        one = rows.take(self.first)
+        self.rows, self.detections = rows, Detections(one.ra, one.dec, rank[self.first], one.det_id, one.pixel)
+
+    def links(self, found: AssociationLinks, seeds: Seeds, taken: np.ndarray) -> tuple[Links, Founded]:
+        """Number the founded objects and return the link of every row."""
+        founders = founders_in_order(self.detections, found)
+        wish = self.detections.found_pix29[founders]
+        ids = found_ids(wish, taken=taken)
+        object_id = np.empty(len(self.first), dtype=np.int64)
+        old = found.seed >= 0
+        object_id[old] = seeds.object_id[found.seed[old]]
+        object_id[founders] = ids
+        object_id[~old] = object_id[found.founder[~old]]
+        new = np.zeros(len(self.first), dtype=bool)
+        new[founders] = True
+        stands = np.zeros(len(self.rows), dtype=bool)
+        stands[self.first] = True
+        of_row = self.detection
+        return Links(object_id[of_row], found.blend[of_row], new[of_row], stands), Founded(wish, ids)
+
+    def rows_of(self, detections: np.ndarray) -> np.ndarray:
+        """Return which rows (N,) belong to some of the detections (D,)."""
+        chosen: np.ndarray = detections[self.detection]
+        return chosen
+
+
+def _same_star(rank: np.ndarray, det_id: np.ndarray, file: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.lexsort((det_id, rank, file))
+    keys = np.stack([file[order], rank[order], det_id[order]])
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    detection = np.empty(len(order), dtype=np.int64)
+    detection[order] = np.cumsum(begins) - 1
+    return order[begins], detection
+
+
+def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int]] = frozenset()) -> LinkedCell:
+    """Solve what surely stays inside a cell, and give the rest to the pool; a cell in `whole` gives everything."""
+    rows, seeds = rows_of_cell(cell, task), seeds_of_cell(cell, task)
+    batch = Batch(rows, task)
+    if cell.key in whole:
+        cut = _nothing_linked(len(batch.first), len(seeds.object_id))
+    else:
+        cut = link_cell(
+            batch.detections, task.images, seeds, cell=cell.key, pix29=batch.detections.found_pix29,
+            one_to_many=task.one_to_many,
+        )  # fmt: skip
+    every_link, founded = batch.links(cut.links, seeds, seeds.object_id)
+    pooled_rows = batch.rows_of(cut.pooled_detections)
+    inside, links = rows.take(~pooled_rows), every_link.take(~pooled_rows)
+    path = task.folder / f"links-{cell.norder}-{cell.npix}.npz"
+    _cell_rows(inside, links).save(path)
+    border = rows.take(pooled_rows)
+    near = _in_areas_of(border.pixel, founded.wish)
+    return LinkedCell(
+        path, len(inside), *_counts(inside, links, task), Founded(founded.wish[near], founded.object_id[near]),
+        border, _take_seeds(seeds, cut.pooled_seeds), seeds.object_id[_in_areas_of(border.pixel, seeds.object_id)],
+    )  # fmt: skip
+
+
+def _nothing_linked(n_detections: int, n_seeds: int) -> CellLinks:
+    """Return the links of a cell that gives everything to the pool."""
+    none = np.full(n_detections, -1, dtype=np.int64)
+    links = AssociationLinks(none, none, np.zeros(n_detections), np.zeros(n_detections, dtype=np.uint32), 0, 0)
+    return CellLinks(links, np.ones(n_detections, dtype=bool), np.ones(n_seeds, dtype=bool))
+
+
+def _in_areas_of(pixels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    return is_among(ids >> AREA_SHIFT, distinct(pixels >> AREA_SHIFT))
+
+
+def _cell_rows(rows: Rows, links: Links) -> CellRows:
+    return CellRows(rows.spill, rows.row, links.object_id, links.link_flags, links.new & links.stands)
+
+
+def _counts(rows: Rows, links: Links, task: LinkTask) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of every image, and the detections of every file that joined an object."""
+    matched = rows.file[links.stands & ~links.new]
+    images = np.bincount(rows.image, minlength=len(task.image_ids))
+    return images, np.bincount(matched, minlength=len(task.accepted))
+
+
+def link_cells(
+    cells: Sequence[Cell], task: LinkTask, executor: Executor, *, progress: Progress | None = None
+) -> Linked:  # fmt: skip
+    """Link the whole batch: every cell's interior, then the pool, once and whole.
+
+    Interior and pool number their new objects apart. That is the same as together unless, in one id area, both found
+    objects and one of them did not get its own pixel; then the cells of that area give everything to the pool.
+    """
+    whole: frozenset[tuple[int, int]] = frozenset()
+    while True:
+        done = list(executor.map(partial(link_one_cell, task=task, whole=whole), cells, progress=progress))
+        pool, links, founded = _solve_pool(done, task)
+        clash = _clashing_cells(cells, done, founded)
+        if clash <= whole:
+            return _by_cell(cells, done, (pool, links), task)
+        whole = whole | clash
+
+
+def _solve_pool(done: Sequence[LinkedCell], task: LinkTask) -> tuple[Batch, Links, Founded]:
+    pool = Batch(Rows.concat([d.pooled_rows for d in done]), task)
+    seeds = _all_seeds([d.pooled_seeds for d in done])
+    nothing = np.empty(0, dtype=np.int64)
+    taken = np.concatenate([nothing, *(d.seed_ids for d in done), *(d.founded.object_id for d in done)])
+    found = link(pool.detections, task.images, seeds, one_to_many=task.one_to_many)
+    return pool, *pool.links(found, seeds, taken)
+
+
+def _clashing_cells(cells: Sequence[Cell], done: Sequence[LinkedCell], pool: Founded) -> frozenset[tuple[int, int]]:
+    """Return the cells of crowded id areas in which both a cell and the pool founded objects."""
+    inside = Founded.concat([d.founded for d in done])
+    both = inside.areas[is_among(inside.areas, pool.areas)]
+    crowded = distinct(np.concatenate([inside.crowded_areas, pool.crowded_areas]))
+    clash = both[is_among(both, crowded)] << AREA_SHIFT
+    return frozenset(c.key for c in cells if ((clash >= c.lo) & (clash < c.hi)).any())
+
+
+def _by_cell(
+    cells: Sequence[Cell], done: Sequence[LinkedCell], pool: tuple[Batch, Links], task: LinkTask
+) -> Linked:  # fmt: skip
+    """Bring the pool's rows to the cells of their objects, and add up the counts.
+
+    Raises
+    ------
+    DataError
+        A row is in no cell or in two.
+    """
+    batch, links = pool
+    work, placed = [], 0
+    for cell, part in zip(cells, done, strict=True):
+        mine = np.flatnonzero((links.object_id >= cell.lo) & (links.object_id < cell.hi))
+        placed += len(mine)
+        if part.n_rows or len(mine):
+            work.append(CellWork(cell, part.interior, _cell_rows(batch.rows.take(mine), links.take(mine))))
+    if placed != len(batch.rows):
+        raise DataError("rows were lost between cells", "association", "report this: it is a fault of skydb")
+    images, files = _counts(batch.rows, links, task)
+    for part in done:
+        images, files = images + part.n_measurements, files + part.matched
+    return Linked(tuple(work), images, files)

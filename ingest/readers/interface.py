@@ -1,0 +1,98 @@
+"""The one shape that every reader gives: chunks of detections with the images and exposures they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from skydb.errors import UsageError
+
+if TYPE_CHECKING:
+    from skydb.schema.photcodes import Photcodes
+
+    from .mapping import Mapping
+
+CHUNK_ROWS = 500_000
+"""Rows of a chunk at most: what a reader holds in memory at a time."""
+
+
+@dataclass(frozen=True)
+class DetectionFilter:
+    """Which detections are kept (DVO's addstar filters).
+
+    ``max_mag_err`` None, ``exclude_photflags`` 0 and a bound of None switch their test off.
+    """
+
+    max_mag_err: float | None = None
+    exclude_photflags: int = 0
+    x_range: tuple[float | None, float | None] = (None, None)
+    y_range: tuple[float | None, float | None] = (None, None)
+
+    def __post_init__(self) -> None:
+        if self.max_mag_err is not None and not self.max_mag_err > 0:
+            raise UsageError(f"max_mag_err is {self.max_mag_err}", None, "give a magnitude above 0")
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """What the caller knows about the files that it asks to read."""
+
+    photcodes: Photcodes
+    photcode: str | None = None
+    mapping: Mapping | None = None
+    keep: DetectionFilter = field(default_factory=DetectionFilter)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of one file, ready for association.
+
+    `images` and `exposures` have the declared schemas and may repeat from chunk to chunk; `detections` holds
+    declared columns of `measurements` (those that the file has) without `object_id`: always `image_id`, `det_id`,
+    `code`, `mjd`, `ra_raw`, `dec_raw`, none of them NULL. A row of a reference survey makes one detection per
+    photcode: they share `det_id` and position and differ in `image_id` and `code`. `n_in` counts rows of the file;
+    those not kept are counted in `rejected` by reason.
+    """
+
+    images: pa.Table
+    exposures: pa.Table
+    detections: pa.Table
+    n_in: int
+    rejected: dict[str, int]
+    n_nulled: int = 0
+
+
+class Reader(Protocol):
+    """One file format."""
+
+    format: str
+
+    def recognises(self, path: Path, head: bytes, request: ReadRequest) -> bool:
+        """Say whether the file is of this format, from its name, its first 2,880 bytes and the request."""
+        ...
+
+    def read(self, path: Path, request: ReadRequest) -> Iterator[Chunk]:
+        """Yield the file in chunks of at most `CHUNK_ROWS` rows.
+
+        Raises
+        ------
+        DataError
+            The file cannot be read: what, which HDU or row, what to do. Nothing of the file is kept then.
+        """
+        ...
+
+    def first_start(self, path: Path, request: ReadRequest) -> float:
+        """Return when the first image of the file began, UTC as modified Julian date, reading as little as possible.
+
+        NaN where the file does not say.
+
+        Raises
+        ------
+        DataError
+            The file cannot be read.
+        """
+        ...

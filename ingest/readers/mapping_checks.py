@@ -1,0 +1,122 @@
+"""What a mapping must fulfil beyond the form of its keys: kinds, declared columns, units, photcodes, file formats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skydb.errors import UsageError, did_you_mean
+from skydb.schema.model import Table
+from skydb.schema.tables import EXPOSURES, IMAGES, MEASUREMENTS
+
+from .mapping_rules import ColumnRule
+from .quantities import FLUXES, MAGNITUDES, PER_SECOND, conversion, expected_unit
+
+if TYPE_CHECKING:
+    from .mapping import Mapping
+
+MAPPABLE: dict[str, tuple[Table, frozenset[str]]] = {
+    "measurements": (
+        MEASUREMENTS,
+        frozenset(MEASUREMENTS.names) - {"object_id", "image_id", "det_id", "code", "mjd", "link_flags"},
+    ),
+    "images": (
+        IMAGES,
+        frozenset(IMAGES.names)
+        - {"image_id", "image_key", "exposure_id", "kind", "code", "mjd", "utc_start", "exptime", "n_detections"},
+    ),
+    "exposures": (
+        EXPOSURES,
+        frozenset(EXPOSURES.names) - {"exposure_id", "kind", "mjd", "utc_start", "night", "exptime"},
+    ),
+}
+"""The declared columns that a mapping may fill; time, photcode and ids have keys of their own."""
+
+
+def check(mapping: Mapping) -> None:
+    """Check a mapping whose keys are all of the right form.
+
+    Raises
+    ------
+    UsageError
+        What is wrong, at which key, and what to give instead.
+    """
+    for problem in (_check_kind, _check_columns, _check_photcode, _check_file):
+        problem(mapping)
+
+
+def _check_kind(mapping: Mapping) -> None:
+    wanted = () if mapping.kind == "images" else ("ra_raw", "dec_raw")
+    for name in wanted:
+        if name not in mapping.measurements:
+            raise UsageError(f"{name} is absent", "measurements", "say which column of the file it is")
+    if mapping.kind == "images" and (mapping.measurements or mapping.magnitudes or mapping.det_id):
+        raise UsageError("rows that are images hold no detections", "kind", "leave measurements and det_id out")
+    if mapping.kind == "reference" and mapping.time.value is None:
+        raise UsageError("the epoch of the survey is absent", "time.value", 'give it: value = 2000.0, format = "jyear"')
+    one_time = bool(mapping.time.column) != (mapping.time.value is not None)
+    if mapping.kind != "reference" and not one_time and not _own_times(mapping):
+        raise UsageError("give either column or value", "time", "the column that holds the time, or a constant")
+
+
+def _own_times(mapping: Mapping) -> bool:
+    return bool(mapping.magnitudes) and all(band.time for band in mapping.magnitudes)
+
+
+def _check_columns(mapping: Mapping) -> None:
+    for section_name, (table, allowed) in MAPPABLE.items():
+        for name, rule in getattr(mapping, section_name).items():
+            _check_column(mapping, name, rule, where=f"{section_name}.{name}", table=table, allowed=allowed)
+    for i, band in enumerate(mapping.magnitudes):
+        for name, rule in band.columns.items():
+            table, allowed = MAPPABLE["measurements"]
+            where = f"magnitudes[{i}].columns.{name}"
+            _check_column(mapping, name, rule, where=where, table=table, allowed=allowed)
+    if mapping.time.exptime and mapping.time.exptime.unit:
+        conversion(mapping.time.exptime.unit, "s", "time.exptime.unit")
+    if mapping.time.unit:
+        conversion(mapping.time.unit, "s" if mapping.time.format == "unix" else "d", "time.unit")
+
+
+def _check_column(
+    mapping: Mapping, name: str, rule: ColumnRule, *, where: str, table: Table, allowed: frozenset[str]
+) -> None:
+    if name not in table:
+        raise UsageError(f"table {table.name} has no column {name!r}", where, did_you_mean(name, allowed))
+    if name not in allowed:
+        raise UsageError(f"column {name!r} cannot be mapped", where, "it follows from time, photcode and det_id")
+    if mapping.kind == "reference" and table is not MEASUREMENTS and rule.column:
+        raise UsageError("the image of a reference survey has constants only", where, "give value = …")
+    if rule.calibrated and (name not in MAGNITUDES | FLUXES or mapping.kind != "detections"):
+        raise UsageError("calibrated is for magnitudes and fluxes of detections", where, "leave it out")
+    if rule.per and name not in MAGNITUDES | FLUXES | PER_SECOND:
+        raise UsageError("per is for counts, instrumental magnitudes, sky and zero points", where, "leave it out")
+    if rule.sexagesimal and rule.unit is None:
+        raise UsageError("a sexagesimal column needs a unit", where, 'give unit = "hourangle" or unit = "deg"')
+    if rule.unit is not None:
+        conversion(rule.unit, expected_unit(table[name], rule, mapping.kind), where)
+
+
+def _check_photcode(mapping: Mapping) -> None:
+    if mapping.photcode and mapping.magnitudes:
+        raise UsageError("photcode and magnitudes exclude each other", "photcode", "give one of them")
+    if not mapping.photcode and not mapping.magnitudes:
+        raise UsageError("no photcode is given", "photcode", "give photcode.name, photcode.column, or magnitudes")
+    rule = mapping.photcode
+    if rule and bool(rule.name) == bool(rule.column):
+        raise UsageError("give either name or column", "photcode", "one photcode, or the column that tells it")
+    if rule and mapping.kind == "reference" and not rule.name:
+        raise UsageError("a reference survey has photcodes of its own", "photcode", "give photcode.name, or magnitudes")
+
+
+def _check_file(mapping: Mapping) -> None:
+    file = mapping.file
+    if file.header == "none" and not file.names:
+        raise UsageError("a file without a header needs names", "file.names", "list its columns, in order")
+    if file.delimiter not in ("whitespace", "tab") and len(file.delimiter) != 1:
+        raise UsageError(f"{file.delimiter!r} is no delimiter", "file.delimiter", "give whitespace, tab or a character")
+    known = ("parquet", "fits", "text", "ecsv", "votable")
+    if file.format not in known and not file.format.startswith("ascii."):
+        advice = did_you_mean(file.format, (*known, "ascii.cds"))
+        raise UsageError(f"unknown format {file.format!r}", "file.format", advice)
+    if file.beside and file.format != "fits":
+        raise UsageError("only a FITS file has tables beside each other", "file.beside", "leave it out")

@@ -1,0 +1,99 @@
+"""The reference page of mapping files, from the declared keys: `python -m skydb.ingest.readers.mapping_page`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from .mapping import Mapping, load_mapping, shipped_mappings
+from .mapping_keys import is_required
+from .mapping_rules import BesideRule, ColumnRule, CutRule, FileRule, MagnitudeRule, PhotcodeRule, TimeRule
+
+SECTIONS: tuple[tuple[str, type[Any]], ...] = (
+    ("The file as a whole", Mapping),
+    ("`[file]`", FileRule),
+    ("`[[file.beside]]`", BesideRule),
+    ("`[time]`", TimeRule),
+    ("`[photcode]`", PhotcodeRule),
+    ("`[[magnitudes]]`", MagnitudeRule),
+    ("A column, in `[measurements]`, `[images]`, `[exposures]`, `magnitudes.columns` and `time.exptime`", ColumnRule),
+    ("`[[cuts]]`", CutRule),
+)
+INTRODUCTION = """\
+# Mapping files
+
+A mapping file says what the columns of a table mean; `skydb addstar --mapping FILE.toml` reads tables by it. It is
+TOML. The how-to [](../how-to/map-a-table.md) builds one.
+
+A column is given by its name (`inst_mag = "mag"`), as a constant number (`nx = 2048`), or as a table with the keys
+below (`ra_raw = { column = "ra", unit = "deg" }`). The columns that can be filled are those of `measurements`, `images`
+and `exposures`, except ids, times and codes, which follow from `det_id`, `[time]` and `[photcode]`.
+"""
+RULES = """\
+## What becomes of a row
+
+| case | what happens | counted as |
+|---|---|---|
+| too many or too few fields (text) | stops the file, or rejected | `wrong_field_count` |
+| a value that cannot be read, or too large an integer | stops the file, or rejected | `unreadable_COLUMN` |
+| NaN, infinity, a sentinel, a value beyond float32 | becomes NULL | nulled values |
+| no position | rejected | `no_position` |
+| declination beyond ±90°, right ascension beyond -360° to 720° | rejected | `bad_position` |
+| no number, where `det_id` names a column | rejected | `no_det_id` |
+| number of an earlier row of the same image | rejected | `duplicate` |
+| no time, or one outside the years 1 to 9999 | rejected | `no_time` |
+| no photcode, or one that is not listed | rejected, or stops the file | `no_photcode`, `other_photcode` |
+| fails a cut | rejected | its `reason`, or `cut_COLUMN` |
+| fails a filter of `addstar` | rejected | `magnitude_error`, `photflags`, `window` |
+
+The first that applies is counted. With `[[magnitudes]]` a row makes one detection per photcode that has a magnitude or
+a flux; a row where none has any makes one of the first photcode with NULL magnitudes, because its position is a
+measurement too. They share `det_id` and position. A row is rejected only if it makes no detection at all.
+
+A file that gives fluxes and no magnitudes gets magnitudes made of them, where they are positive.
+
+## What makes an image
+
+Its kind, the UTC start rounded to the millisecond, the photcode, `images.chip` and `exposures.name`: rows that agree in
+these are of one image, and one file must hold all of it. A reference survey has one image per file and photcode, made
+of the epoch, the survey's name and the digest of the file's content; the survey is their exposure.
+
+## Mappings that come with skydb
+"""
+
+
+def mapping_page() -> str:
+    """Return the reference page, in Markdown."""
+    lines = [INTRODUCTION]
+    for title, section in SECTIONS:
+        lines += [f"## {title}", ""]
+        lines += ["| key | form | default | meaning |", "|---|---|---|---|"]
+        lines += [*(_row(f) for f in fields(section)), ""]
+    lines += [RULES, "| name | kind | table |", "|---|---|---|", *_shipped_rows(), ""]
+    return "\n".join(lines)
+
+
+def _row(declared: Field[Any]) -> str:
+    notes = declared.metadata
+    return f"| `{declared.name}` | {notes['form']} | {_default(declared)} | {notes['meaning']} |"
+
+
+def _default(declared: Field[Any]) -> str:
+    if is_required(declared):
+        return "required"
+    value = None if declared.default is MISSING else declared.default
+    if value in (None, "", (), 0) and value is not False:
+        return ""
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
+
+
+def _shipped_rows() -> Iterator[str]:
+    for name in shipped_mappings():
+        mapping = load_mapping(name)
+        yield f"| `{name}` | {mapping.kind} | {mapping.description} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(mapping_page())

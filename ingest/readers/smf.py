@@ -1,0 +1,227 @@
+"""CMF and SMF: psphot's catalogs, one chip or all chips of a mosaic exposure.
+
+Every table of a known EXTTYPE belongs to the header that its EXTHEAD names; columns are found by name, so that all
+versions (PS1_V1 … V5, SV1 … SV4) read alike. Positions come from the header's astrometry at X_PSF, Y_PSF; RA_PSF
+and DEC_PSF are kept and not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skydb.errors import DataError, did_you_mean
+from skydb.schema.psphot import COLUMN_OF_TTYPE, UNSIGNED
+from skydb.schema.tables import MEASUREMENTS
+
+from .assemble import Detections, ImageTable, Rows, chunks
+from .detections import Mask, Part, arrow_columns, flux_of_magnitude, kept_rows, key_columns, repeats, whole_numbers
+from .fits_tables import FitsFile, Hdu, TableLayout, column_values, open_fits, reading
+from .headers import ImageHeader, ImageSource, read_image_header, start_of
+from .interface import Chunk, ReadRequest
+
+EXTTYPES = (*(f"PS1_V{n}" for n in range(1, 6)), *(f"PS1_SV{n}" for n in range(1, 5)))
+OTHER_EXTTYPES = ("DETEFF", "IMAGE", "PSF_MODEL")
+SUFFIXES = (".smf", ".cmf")
+SEARCHED_BYTES = 256 * 1024
+MISLABELLED_WIDTH = 20
+"""A table of EXTTYPE PS1_V2 with rows of 20 bytes is a DETEFF table with a wrong name."""
+
+Records = Sequence[NDArray[Any]]
+
+_UNSIGNED = (*UNSIGNED, "IPP_IDET")
+_DTYPES = {name: np.dtype(MEASUREMENTS[name].type) for name in COLUMN_OF_TTYPE.values()}
+
+
+class SmfReader:
+    """Reader of CMF and SMF files."""
+
+    format = "smf"
+
+    def recognises(self, path: Path, head: bytes, request: ReadRequest) -> bool:
+        """Say whether the file is FITS with psphot's suffix, or has a table of a known EXTTYPE early on."""
+        if not head.startswith(b"SIMPLE  ="):
+            return False
+        if path.suffix.lower() in SUFFIXES:
+            return True
+        with path.open("rb") as file:
+            start = file.read(SEARCHED_BYTES)
+        return any(f"EXTTYPE = '{name:<8}'".encode() in start for name in EXTTYPES)
+
+    def read(self, path: Path, request: ReadRequest) -> Iterator[Chunk]:
+        """Yield the file, chips in file order; small chips share a chunk.
+
+        Raises
+        ------
+        DataError
+            The file is damaged, holds no known table, or a chip's header is missing or wrong.
+        """
+        with reading(path):
+            chips, refused = _chips(open_fits(path), request)
+            yield from chunks(
+                chips, partial(_detections, request=request),
+                together=lambda rows: id(rows.source.table.layout), refused=refused,
+            )  # fmt: skip
+
+    def first_start(self, path: Path, request: ReadRequest) -> float:
+        """Return the earliest start of the chips, from their headers."""
+        with reading(path):
+            file = open_fits(path)
+            tables, named = _tables(file), _by_name(file)
+            heads = [_head_of(file.hdus[0], table, named, alone=len(tables) == 1) for table in tables]
+            sources = [_source(file, head, table, 0) for head, table in zip(heads, tables, strict=True)]
+            return min(start_of(source.headers, source.where) for source in sources)
+
+
+def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]:
+    """All chips with usable astrometry, headers read, and the number of rows of the others."""
+    tables, named = _tables(file), _by_name(file)
+    chips: list[ImageTable] = []
+    seen: dict[int, str] = {}
+    sibling: ImageHeader | None = None
+    refused = 0
+    for table in tables:
+        head = _head_of(file.hdus[0], table, named, alone=len(tables) == 1)
+        records = file.records(table)
+        image = sibling = read_image_header(_source(file, head, table, len(records)), request, sibling)
+        if image.image_id in seen:
+            raise DataError(f"it is the same image as {seen[image.image_id]}", table.where, "write the file again")
+        seen[image.image_id] = table.where
+        if image.row["n_astrometry"] is not None and image.row["n_astrometry"] <= 0:
+            refused += len(records)
+            continue
+        chips.append(ImageTable(image, table, records, repeats(_det_id(records, table.layout))))
+    if not chips:
+        raise DataError("no chip has usable astrometry (NASTRO is 0)", str(file.path), "solve its astrometry first")
+    return chips, refused
+
+
+def _tables(file: FitsFile) -> list[Hdu]:
+    """The tables of a known EXTTYPE; every head that announces a table must have it."""
+    tables = [hdu for hdu in file.hdus if hdu.word("EXTTYPE") in EXTTYPES]
+    tables = [t for t in tables if not (t.word("EXTTYPE") == "PS1_V2" and t.get("NAXIS1") == MISLABELLED_WIDTH)]
+    if not tables:
+        types = sorted({hdu.word("EXTTYPE") for hdu in file.hdus} - {"", *OTHER_EXTTYPES})
+        advice = did_you_mean(types[0], EXTTYPES) if types else f"known EXTTYPEs: {', '.join(EXTTYPES)}"
+        found = ", ".join(types) or "absent"
+        raise DataError(f"no table of psphot detections (EXTTYPE {found})", str(file.path), advice)
+    names = {"", *(hdu.word("EXTNAME") for hdu in file.hdus)}
+    for hdu in file.hdus:
+        if hdu.word("EXTTYPE") == "IMAGE" and hdu.word("EXTDATA") not in names:
+            raise DataError(f"its table {hdu.word('EXTDATA')!r} is missing: the file is truncated", hdu.where,
+                            "copy the file again")
+    for table in tables:
+        missing = [name for name in ("X_PSF", "Y_PSF") if name not in table.layout.columns]
+        if missing:
+            raise DataError(f"the table has no column {', '.join(missing)}", table.where, "write the file again")
+    return tables
+
+
+def _by_name(file: FitsFile) -> dict[str, list[Hdu]]:
+    named: dict[str, list[Hdu]] = {}
+    for hdu in file.hdus:
+        named.setdefault(hdu.word("EXTNAME"), []).append(hdu)
+    return named
+
+
+def _head_of(primary: Hdu, table: Hdu, named: dict[str, list[Hdu]], *, alone: bool) -> Hdu:
+    """The header that a table belongs to: the HDU that EXTHEAD names; the primary one of a single-chip file."""
+    wanted = table.word("EXTHEAD")
+    found = named.get(wanted, []) if wanted else []
+    if len(found) == 1:
+        return found[0]
+    single = alone and not primary.word("CTYPE2").endswith("-DIS") and primary.get("CTYPE2") is not None
+    if not found and (single or primary.word("EXTDATA") == table.word("EXTNAME") != ""):
+        return primary
+    what = f"{len(found)} HDUs are named {wanted!r}" if found else f"its header {wanted!r} is missing"
+    raise DataError(what, table.where, "one HDU must have the EXTNAME that the table's EXTHEAD gives")
+
+
+def _source(file: FitsFile, head: Hdu, table: Hdu, n_rows: int) -> ImageSource:
+    primary = file.hdus[0]
+    stack = table.word("EXTTYPE").startswith("PS1_SV")
+    if head is primary:
+        return ImageSource(head.header, None, file.path.name, head.where, n_rows, stack=stack)
+    name = head.word("EXTNAME")
+    return ImageSource(
+        head.header, primary.header, f"{file.path.name}[{name}]", head.where, n_rows,
+        chip=name.removesuffix(".hdr"), stack=stack,
+    )  # fmt: skip
+
+
+@np.errstate(all="ignore")
+def _detections(batch: Sequence[Rows], request: ReadRequest) -> Detections:
+    """Detections of images whose tables have one layout."""
+    layout = batch[0].source.table.layout
+    records = [rows.records for rows in batch]
+    x, y = (column_values(records, layout, name)[0].astype(np.float64) for name in ("X_PSF", "Y_PSF"))
+    edges = np.cumsum([0, *map(len, records)])
+    parts = [
+        Part(rows.source.image, x[a:b], y[a:b], rows.source.repeated[rows.rows])
+        for rows, a, b in zip(batch, edges[:-1], edges[1:], strict=True)
+    ]
+    kept, rejected = kept_rows(
+        parts, request.keep, mag_err=_optional(records, layout, "PSF_INST_MAG_SIG"),
+        photflags=_optional(records, layout, "FLAGS"),
+    )  # fmt: skip
+    columns, nulls = _file_columns(records, layout, kept)
+    if "det_id" not in columns:
+        numbers = [np.arange(len(rows.source.records), dtype=np.int64)[rows.rows] for rows in batch]
+        columns["det_id"] = np.concatenate(numbers)[kept]
+    table, n_nulled = arrow_columns(key_columns(parts, kept) | columns, nulls)
+    return Detections(table, rejected, n_nulled)
+
+
+def _file_columns(
+    records: Records, layout: TableLayout, kept: Mask
+) -> tuple[dict[str, NDArray[Any]], dict[str, Mask]]:
+    """Columns of `measurements` that the tables hold, and which values are none; of the kept rows."""
+    columns: dict[str, NDArray[Any]] = {}
+    nulls: dict[str, Mask] = {}
+    whole = bool(kept.all())
+    for ttype, name in COLUMN_OF_TTYPE.items():
+        if ttype not in layout.columns:
+            continue
+        values, null = _value(records, layout, ttype)
+        if not whole:
+            values, null = values[kept], null if null is None else null[kept]
+        if _DTYPES[name].kind == "f":
+            columns[name] = values.astype(_DTYPES[name], copy=False)
+        else:
+            columns[name], beyond = whole_numbers(values, _DTYPES[name], ttype)
+            null = beyond if null is None else null if beyond is None else null | beyond
+        if null is not None and name != "det_id":
+            nulls[name] = null
+    if "inst_mag" in columns:
+        columns["inst_mag"] = _magnitudes(columns["inst_mag"])
+    if "inst_flux" not in columns and "inst_mag" in columns:  # PS1_V1 and V2 give magnitudes only
+        columns |= flux_of_magnitude(columns["inst_mag"], columns.get("inst_mag_err"))
+    return columns, nulls
+
+
+def _magnitudes(inst_mag: NDArray[Any]) -> NDArray[Any]:
+    """Return PSF_INST_MAG with NaN for none: psphot's is 0 or more where the fit gave a count or less."""
+    return np.where(inst_mag < 0.0, inst_mag, np.float32(np.nan))
+
+
+def _value(records: Records, layout: TableLayout, ttype: str) -> tuple[NDArray[Any], Mask | None]:
+    """One column; psphot's unsigned numbers without TZERO are raw bits."""
+    values, null = column_values(records, layout, ttype)
+    if ttype in _UNSIGNED and values.dtype.kind == "i" and layout.columns[ttype].letter in "IJ":
+        values = values.view(f"u{values.dtype.itemsize}")
+    return values, null
+
+
+def _optional(records: Records, layout: TableLayout, ttype: str) -> NDArray[Any] | None:
+    return _value(records, layout, ttype)[0] if ttype in layout.columns else None
+
+
+def _det_id(records: NDArray[Any], layout: TableLayout) -> NDArray[Any]:
+    """The detections' numbers; row numbers where the file has none."""
+    numbers = _optional([records], layout, "IPP_IDET")
+    return np.arange(len(records)) if numbers is None else numbers

@@ -1,0 +1,66 @@
+"""Blocks of rows: what every kind of table file is read as."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.errors import DataError, did_you_mean
+
+ELEMENT = re.compile(r"(.+)\[(\d+)\]")
+"""`name[2]`: one element of a column of arrays."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive rows of a file.
+
+    `rows` has the columns asked for; `number` (N,) is each row's place in the file, from 0, refused rows included;
+    `line` (N,) its line where the file is text. `n_in` counts all rows, `refused` those left out, by reason.
+    """
+
+    rows: pa.Table
+    number: np.ndarray
+    n_in: int
+    line: np.ndarray | None = None
+    refused: dict[str, int] | None = None
+
+    def place(self, row: int) -> str:
+        """Say where a row of the block stands in the file."""
+        return f"row {self.number[row]}" if self.line is None else f"line {self.line[row]}"
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """An opened table: the units that it gives to its columns, and its rows, read when asked for."""
+
+    units: dict[str, str]
+    blocks: Iterator[Block]
+
+
+def bare(name: str) -> str:
+    """Return the name of a column without the number of an element."""
+    match = ELEMENT.fullmatch(name)
+    return match[1] if match else name
+
+
+def check_columns(path: Path, wanted: Iterable[str], names: Iterable[str]) -> None:
+    """Check that every wanted column is there, once.
+
+    Raises
+    ------
+    DataError
+        A column is absent, or two have its name.
+    """
+    present = list(names)
+    for name in wanted:
+        if name not in present:
+            raise DataError(f"no column {name!r}", str(path), f"{did_you_mean(name, present)} (in the mapping)")
+        if present.count(name) > 1:
+            todo = "give the columns names of your own (file.names), or rename one"
+            raise DataError(f"{present.count(name)} columns are called {name!r}", str(path), todo)

@@ -1,0 +1,165 @@
+"""The columns of one block under a mapping: converted once each, with what was nulled and what must be rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skydb.errors import DataError, UsageError
+from skydb.schema.model import Column
+
+from .mapping import Mapping
+from .mapping_rules import ColumnRule
+from .quantities import conversion, expected_unit, is_unit
+from .table_blocks import ELEMENT, Block, bare
+from .table_values import Values, converted
+
+
+@dataclass
+class BlockColumns:
+    """Converts columns of a block, counts the values that became NULL, and keeps why rows are rejected.
+
+    `reason` (N,) names the first thing that is wrong with a row, "" where nothing is.
+    """
+
+    path: Path
+    mapping: Mapping
+    units: dict[str, str]
+    block: Block
+    n_nulled: int = 0
+    reason: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reason = np.full(self.block.rows.num_rows, "", dtype=object)
+
+    def __len__(self) -> int:
+        return int(self.block.rows.num_rows)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Which rows (N,) are not rejected."""
+        return np.asarray(self.reason == "", dtype=bool)
+
+    def reject(self, wrong: np.ndarray, reason: str) -> None:
+        """Reject rows that nothing else was wrong with."""
+        self.reason[wrong & self.kept] = reason
+
+    def source(self, name: str) -> pa.Array:
+        """Return a column of the file; `name[2]` is an element of a column of arrays."""
+        array = self.block.rows.column(bare(name)).combine_chunks()
+        match = ELEMENT.fullmatch(name)
+        if match is None:
+            return array
+        try:
+            return pc.list_element(array, int(match[2]))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"column {bare(name)!r} has no element {match[2]}: {error}", str(self.path),
+                            "correct the mapping; elements count from 0") from None  # fmt: skip
+
+    def value(self, column: Column, rule: ColumnRule) -> pa.Array:
+        """Return one declared column (N,), in its declared type and unit."""
+        if rule.value is not None:
+            return self._constant(column, rule)
+        array = self.source(rule.column)
+        self._refuse_lists(array, column, rule)
+        factor = self._factor(column, rule)
+        nulls = (*rule.nulls, *self.mapping.file.nulls)
+        values = converted(array, column.type, nulls=nulls, sexagesimal=rule.sexagesimal, factor=factor)
+        return self.take(rule.column, values, column.type)
+
+    def _constant(self, column: Column, rule: ColumnRule) -> pa.Array:
+        given = rule.value
+        if column.type != "string" and rule.unit is not None:
+            given = given * conversion(rule.unit, expected_unit(column, rule, self.mapping.kind), column.name)
+        elif column.type == "string":
+            given = str(given)
+        try:
+            return pa.array([given] * len(self), column.arrow.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            raise UsageError(f"{given!r} is no {column.type}", column.name, "correct the constant") from None
+
+    def _refuse_lists(self, array: pa.Array, column: Column, rule: ColumnRule) -> None:
+        lists = pa.types.is_nested(array.type)
+        if lists and not column.type.startswith("list"):
+            todo = f"name an element in the mapping, such as {rule.column}[0]"
+            raise DataError(f"column {rule.column!r} holds arrays", str(self.path), todo)
+
+    def take(self, name: str, values: Values, wanted: str) -> pa.Array:
+        """Count what became NULL, refuse or reject what cannot be read, and return the array."""
+        self.n_nulled += values.n_nulled
+        if values.unreadable.any():
+            if self.mapping.file.bad_rows == "error":
+                row = int(np.flatnonzero(values.unreadable)[0])
+                held = self.source(name)[row].as_py()
+                todo = "correct the mapping (nulls lists values that stand for none), or set file.bad_rows = \"reject\""
+                raise DataError(f"{held!r} in column {name!r} is no {wanted}", self.place(row), todo)
+            self.reject(values.unreadable, f"unreadable_{name}")
+        return values.array
+
+    def place(self, row: int) -> str:
+        """Say where a row is, for messages."""
+        return f"{self.path}, {self.block.place(row)}"
+
+    def _factor(self, column: Column, rule: ColumnRule) -> float:
+        wanted = expected_unit(column, rule, self.mapping.kind)
+        where, theirs = f"{self.path}, column {rule.column!r}", self.units.get(bare(rule.column))
+        if rule.unit is not None:
+            if theirs and is_unit(theirs) and not _agree(rule.unit, theirs):
+                todo = "correct the unit in the mapping, or leave it out to trust the file"
+                raise DataError(f"the mapping says {rule.unit!r}, the file {theirs!r}", where, todo)
+            return conversion(rule.unit, wanted, where)
+        if not theirs or column.type == "string":
+            return 1.0
+        try:
+            return conversion(theirs, wanted, where)
+        except UsageError as error:
+            if wanted is None:
+                return 1.0  # a pure number whose unit says nothing, such as airmass in "unitless"
+            raise DataError(error.what, where, "name the unit of the values in the mapping") from None
+
+
+def _agree(mapped: str, filed: str) -> bool:
+    """Say whether two units measure in the same thing, whatever the factor: degrees are not radians."""
+    first, second = u.Unit(mapped), u.Unit(filed)
+    if isinstance(first, u.FunctionUnitBase) or isinstance(second, u.FunctionUnitBase):
+        return True
+    same = first.bases == second.bases and first.powers == second.powers
+    try:
+        return same or conversion(mapped, filed, "") == 1.0
+    except UsageError:
+        return False
+
+
+def floats(array: pa.Array) -> np.ndarray:
+    """Return a numeric array as float64 with NaN for NULL."""
+    values: np.ndarray = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def wrapped(angle: np.ndarray) -> np.ndarray:
+    """Return degrees in [0, 360)."""
+    turned = np.mod(angle, 360.0)
+    return np.where(turned == 360.0, 0.0, turned)  # the remainder of a tiny negative angle rounds to 360
+
+
+def arrays_of(values: np.ndarray, column: Column) -> pa.Array:
+    """Return floats as an array of a declared type, NaN as NULL."""
+    absent = ~np.isfinite(values)
+    return pa.array(np.where(absent, 0, values), mask=absent).cast(column.arrow.type, safe=False)
+
+
+def codes_of(columns: Sequence[pa.Array]) -> np.ndarray:
+    """Return one number (N,) per distinct combination of some columns; the order of the numbers means nothing."""
+    combined = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        encoded = column.dictionary_encode()
+        places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
+        combined = combined * (len(encoded.dictionary) + 1) + places
+        combined = np.unique(combined, return_inverse=True)[1].astype(np.int64)
+    return combined

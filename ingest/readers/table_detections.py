@@ -1,0 +1,187 @@
+"""The detections of one block: positions, numbers, and for each photcode magnitudes and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.calibration.photometric import AB_NJY
+from skydb.errors import DataError
+from skydb.schema.tables import MEASUREMENTS
+
+from .interface import DetectionFilter
+from .mapping_rules import ColumnRule, MagnitudeRule
+from .table_columns import BlockColumns, arrays_of, floats, wrapped
+from .table_images import ImageColumns, Moments
+from .table_photometry import as_kept, magnitudes_of_fluxes
+from .table_rows import Plan, apply_cuts, exposure_times, moments_of, row_photcodes
+
+PHOTOMETRY = ("inst_mag", "inst_flux")
+"""A row makes a detection of a photcode where one of these has a value."""
+
+
+class NumbersSeen:
+    """The numbers of the detections of a file so far, 16 bytes each, to find those that come twice."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def repeated(self, image_id: np.ndarray, det_id: np.ndarray) -> np.ndarray:
+        """Return which detections (N,) have the image and number of an earlier one, and remember all."""
+        order = np.lexsort((image_id, det_id))  # stable: of equal pairs the first row stays first
+        ids, numbers = image_id[order], det_id[order]
+        again = np.zeros(len(order), dtype=bool)
+        again[1:] = (ids[1:] == ids[:-1]) & (numbers[1:] == numbers[:-1])
+        for earlier_ids, earlier in self._blocks:
+            first, last = np.searchsorted(earlier, numbers), np.searchsorted(earlier, numbers, side="right")
+            for row in np.flatnonzero(first < last):
+                again[row] |= bool((earlier_ids[first[row] : last[row]] == ids[row]).any())
+        self._blocks.append((ids, numbers))
+        mask = np.zeros(len(order), dtype=bool)
+        mask[order] = again
+        return mask
+
+
+@dataclass(frozen=True)
+class BlockDetections:
+    """The detections (M,) of a block, the row that made each, its photcode (place in the plan), its time."""
+
+    columns: dict[str, pa.Array]
+    row: np.ndarray
+    photcode: np.ndarray
+    moments: Moments
+
+
+@dataclass(frozen=True)
+class _Band:
+    """What the rows (N,) hold for one photcode. `trouble` says why a row can make no detection of it, "" if it can."""
+
+    columns: dict[str, pa.Array]
+    photcode: np.ndarray
+    moments: Moments
+    valued: np.ndarray
+    trouble: np.ndarray
+
+
+def detections_of(plan: Plan, columns: BlockColumns, images: ImageColumns) -> BlockDetections:
+    """Return the detections that the rows of a block make; rows that make none are rejected, with a reason."""
+    shared = {name: columns.value(MEASUREMENTS[name], rule) for name, rule in plan.mapping.measurements.items()}
+    if "airmass" in images.images and "airmass" not in shared:
+        shared["airmass"] = images.images["airmass"]
+    shared |= _positions(columns, shared)
+    shared["det_id"] = _numbers(plan, columns)
+    apply_cuts(plan, columns)
+    bands = [_band(plan, columns, shared, i) for i in range(len(plan.mapping.bands))]
+    parts = []
+    for band, wanted in zip(bands, _wanted(bands), strict=True):
+        rows = np.flatnonzero(wanted & columns.kept & (band.trouble == ""))
+        at = pa.array(rows)
+        taken = {name: array.take(at) for name, array in band.columns.items()}
+        parts.append(BlockDetections(taken, rows, band.photcode[rows], band.moments.take(rows)))
+    _reject_rows_without(columns, bands, np.concatenate([p.row for p in parts]))
+    return _joined(parts)
+
+
+def _positions(columns: BlockColumns, shared: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    ra, dec = floats(shared["ra_raw"]), floats(shared["dec_raw"])
+    columns.reject(np.isnan(ra) | np.isnan(dec), "no_position")
+    columns.reject((np.abs(dec) > 90.0) | (ra < -360.0) | (ra > 720.0), "bad_position")
+    return {"ra_raw": arrays_of(wrapped(ra), MEASUREMENTS["ra_raw"])}
+
+
+def _numbers(plan: Plan, columns: BlockColumns) -> pa.Array:
+    """Return det_id (N,): the file's own numbers, or the number of the row in the file."""
+    name = plan.mapping.det_id
+    if not name:
+        return pa.array(columns.block.number.astype(np.int64))
+    ids = columns.value(MEASUREMENTS["det_id"], ColumnRule(column=name))
+    columns.reject(np.asarray(ids.is_null()), "no_det_id")
+    return ids
+
+
+def _band(plan: Plan, columns: BlockColumns, shared: dict[str, pa.Array], number: int) -> _Band:
+    """Return what the rows hold for one photcode."""
+    rule = plan.mapping.bands[number]
+    several = len(plan.mapping.bands) > 1
+    photcode = np.full(len(columns), number, dtype=np.int64) if several else row_photcodes(plan, columns)
+    exptime = exposure_times(plan, columns, photcode)
+    moments = moments_of(plan, columns, exptime, rule.time)
+    own = {name: columns.value(MEASUREMENTS[name], r) for name, r in rule.columns.items()}
+    found = _photometry(plan, shared | own, rule, exptime=exptime, zero_point=plan.zero_points[photcode])
+    valued = np.zeros(len(columns), dtype=bool)
+    for name in PHOTOMETRY:
+        valued |= np.asarray(found[name].is_valid()) if name in found else False
+    trouble = np.where(np.isnan(moments.mjd), "no_time", _filtered(found, plan.keep))
+    return _Band(found, photcode, moments, valued, trouble)
+
+
+def _photometry(
+    plan: Plan, found: dict[str, pa.Array], rule: MagnitudeRule, *, exptime: np.ndarray, zero_point: np.ndarray
+) -> dict[str, pa.Array]:
+    """Return the columns with counts and magnitudes as skydb keeps them; magnitudes are made where only fluxes are."""
+    kept = dict(found)
+    for name, column_rule in {**plan.mapping.measurements, **rule.columns}.items():
+        if column_rule.per or column_rule.calibrated:
+            values = as_kept(name, floats(found[name]), column_rule, seconds=exptime, zero_point=zero_point)
+            kept[name] = arrays_of(values, MEASUREMENTS[name])
+    if "inst_flux" in kept and "inst_mag" not in kept:
+        flux = floats(kept["inst_flux"])
+        error = floats(kept["inst_flux_err"]) if "inst_flux_err" in kept else np.full(len(flux), np.nan)
+        reference = plan.mapping.kind == "reference"
+        mag, mag_err = magnitudes_of_fluxes(flux, error, zero_point=AB_NJY if reference else 0.0)
+        kept["inst_mag"] = arrays_of(mag, MEASUREMENTS["inst_mag"])
+        kept["inst_mag_err"] = arrays_of(mag_err, MEASUREMENTS["inst_mag_err"])
+    return kept
+
+
+def _filtered(found: dict[str, pa.Array], keep: DetectionFilter) -> np.ndarray:
+    """Return why the caller's filter drops each row, "" where it does not; a missing value passes."""
+    n = len(found["ra_raw"])
+    reason = np.full(n, "", dtype=object)
+    tests: list[tuple[str, np.ndarray]] = []
+    if keep.max_mag_err and "inst_mag_err" in found:
+        tests.append(("magnitude_error", floats(found["inst_mag_err"]) > keep.max_mag_err))
+    if keep.exclude_photflags and "photflags" in found:
+        flags = found["photflags"].fill_null(0).to_numpy(zero_copy_only=False)
+        tests.append(("photflags", (flags & np.uint32(keep.exclude_photflags)) != 0))
+    for axis, (low, high) in (("x", keep.x_range), ("y", keep.y_range)):
+        if axis in found:
+            place = floats(found[axis])
+            tests.append(("window", (place < (low or -np.inf)) | (place > (high or np.inf))))
+    for name, dropped in reversed(tests):
+        reason[dropped] = name
+    return reason
+
+
+def _wanted(bands: list[_Band]) -> list[np.ndarray]:
+    """Return which rows should make a detection of each photcode: with a value; of the first also those without any."""
+    if len(bands) == 1:
+        return [np.ones(len(bands[0].valued), dtype=bool)]
+    nowhere = ~np.logical_or.reduce([band.valued for band in bands])
+    return [band.valued | nowhere if i == 0 else band.valued for i, band in enumerate(bands)]
+
+
+def _reject_rows_without(columns: BlockColumns, bands: list[_Band], made: np.ndarray) -> None:
+    """Reject rows that made no detection; count the magnitudes that are lost for want of a time in rows that did."""
+    has = np.zeros(len(columns), dtype=bool)
+    has[made] = True
+    for band, wanted in zip(bands, _wanted(bands), strict=True):
+        columns.n_nulled += int((has & wanted & band.valued & (band.trouble == "no_time")).sum())
+        for reason in sorted(set(band.trouble[wanted & ~has]) - {""}):
+            columns.reject(wanted & ~has & (band.trouble == reason), reason)
+    if (columns.kept & ~has).any():
+        raise DataError("rows are neither kept nor rejected", str(columns.path), "report this: skydb miscounts")
+
+
+def _joined(parts: list[BlockDetections]) -> BlockDetections:
+    names = [name for name in MEASUREMENTS.names if any(name in part.columns for part in parts)]
+    columns = {}
+    for name in names:
+        kind = MEASUREMENTS[name].arrow.type
+        columns[name] = pa.concat_arrays(
+            [part.columns.get(name, pa.nulls(len(part.row), kind)).cast(kind) for part in parts]
+        )
+    rows, photcode = np.concatenate([p.row for p in parts]), np.concatenate([p.photcode for p in parts])
+    return BlockDetections(columns, rows, photcode, Moments.joined([p.moments for p in parts]))

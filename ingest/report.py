@@ -1,0 +1,84 @@
+"""What an ingest says about itself: per file, and as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    `status` is "ingested", "known" (its content is in the database already, nothing changed) or "failed" (nothing of
+    it was kept; `error` says why). For an ingested file n_in = n_matched + n_new + n_rejected.
+    """
+
+    file: str
+    status: str
+    n_images: int = 0
+    n_in: int = 0
+    n_matched: int = 0
+    n_new: int = 0
+    n_rejected: int = 0
+    n_measurements: int = 0
+    n_nulled: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class AddstarReport:
+    """What one call of addstar did.
+
+    `snapshot` is the newest snapshot afterwards; `seconds` the time spent in each step.
+    """
+
+    files: tuple[FileReport, ...]
+    snapshot: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def count(self, name: str) -> int:
+        """Return the sum of one of the files' counts, such as "n_in"."""
+        return sum(getattr(f, name) for f in self.files)
+
+    def with_status(self, status: str) -> tuple[FileReport, ...]:
+        """Return the files of one status."""
+        return tuple(f for f in self.files if f.status == status)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, for JSON."""
+        names = ("n_images", "n_in", "n_matched", "n_new", "n_rejected", "n_measurements", "n_nulled")
+        return {
+            "snapshot": self.snapshot,
+            **{f"n_{s}": len(self.with_status(s)) for s in ("ingested", "known", "failed")},
+            **{name: self.count(name) for name in names},
+            "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
+            "files": [asdict(f) for f in self.files],
+        }
+
+    def text(self) -> str:
+        """Return the report for people: a sentence, the counts, and every file that was rejected."""
+        counts = {s: len(self.with_status(s)) for s in ("ingested", "known", "failed")}
+        lines = [
+            f"{counts['ingested']} files ingested, {counts['known']} known already, {counts['failed']} failed;"
+            f" snapshot {self.snapshot}",
+            f"{self.count('n_images')} images; rows in {self.count('n_in')} = matched {self.count('n_matched')}"
+            f" + new {self.count('n_new')} + rejected {self.count('n_rejected')};"
+            f" {self.count('n_measurements')} measurements",
+        ]
+        reasons: dict[str, int] = {}
+        for file in self.files:
+            for reason, count in file.reasons.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+        if reasons:
+            lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())))
+        lines.append("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
+        lines += [f"failed: {_with_name(f)}" for f in self.with_status("failed")]
+        return "\n".join(lines)
+
+
+def _with_name(failed: FileReport) -> str:
+    """Return the error of a file, which mostly names it already."""
+    error = failed.error or ""
+    return error if failed.file in error else f"{failed.file}: {error}"

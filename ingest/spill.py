@@ -1,0 +1,59 @@
+"""Spill files: detections in sky order between reading (by file) and writing (by cell).
+
+A spill is an uncompressed Arrow file of at most a chunk of rows, sorted by founding pixel, so that a cell's rows are
+one slice of it, found by bisection and read through a memory map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+PIXEL = "_pix29"
+FILE = "_file"
+
+
+@dataclass(frozen=True)
+class Spill:
+    """One spill file and how many rows it holds."""
+
+    path: Path
+    rows: int
+
+
+def write_spill(path: Path, detections: pa.Table, pixels: np.ndarray, files: np.ndarray) -> Spill:
+    """Write detections sorted by founding pixel; `files` (N,) is the number of the input file of each."""
+    order = np.argsort(pixels, kind="stable")
+    rows = detections.append_column(PIXEL, pa.array(pixels)).append_column(FILE, pa.array(files, pa.int32()))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows.take(pa.array(order)).combine_chunks())
+    return Spill(path, rows.num_rows)
+
+
+def open_spill(spill: Spill) -> pa.Table:
+    """Return the rows of a spill, mapped rather than read."""
+    with pa.memory_map(str(spill.path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of one spill whose founding pixel lies in one range: rows `start` to `start + table.num_rows`."""
+
+    spill: int
+    start: int
+    rows: pa.Table
+
+
+def slices_of(spills: Sequence[Spill], lo: int, hi: int) -> Iterator[Slice]:
+    """Yield the part of every spill whose founding pixels lie in [lo, hi)."""
+    for number, spill in enumerate(spills):
+        rows = open_spill(spill)
+        pixels = rows.column(PIXEL).to_numpy()
+        first, last = np.searchsorted(pixels, [lo, hi])
+        if last > first:
+            yield Slice(number, int(first), rows.slice(first, last - first))

@@ -1,0 +1,219 @@
+"""Second half of an ingest: a batch that has been read is linked, written and committed on top of one snapshot.
+
+Order the images (`batch`) → plan cells (`reach`) → link cell by cell, then what crosses borders (`linking`) → write
+cell by cell (`writing`) → commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.calibration.apply import ImageTerms
+from skydb.calibration.derive import ImageSources
+from skydb.calibration.photcode_terms import PhotcodeTerms
+from skydb.errors import BusyError
+from skydb.schema.photcodes import Photcodes
+from skydb.sky.partition import merge_ranges
+from skydb.store.commit import Changes, ImageKey, LogEntry
+from skydb.store.files import DataFile
+from skydb.store.history import known_digests, known_images
+from skydb.store.parquet import sort_rows
+from skydb.store.snapshot import Snapshot
+
+from .batch import ImageBatch, build_batch, first_zero_points, refuse_known_images
+from .job import Job
+from .linking import Linked, LinkTask, link_cells
+from .reach import Reach, reach_of
+from .report import FileReport
+from .routing import FileSummary, RoutedBatch
+from .writing import WriteTask, WrittenCell, write_cell
+
+LINKED_ROWS_PER_SECOND, WRITTEN_ROWS_PER_SECOND = 1e6, 1.6e5
+"""What one process links and writes, as measured on Tycho-2; rows that a cell holds already count, as it is derived."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a batch is stored on top of: a snapshot, its photcodes with the mapping's, and which files are accepted."""
+
+    snapshot: Snapshot
+    photcodes: Photcodes
+    stored_photcodes: Photcodes
+    summaries: tuple[FileSummary, ...]
+    images: ImageBatch
+
+    @property
+    def brings_photcodes(self) -> bool:
+        """Whether the batch adds photcodes to the database."""
+        return self.photcodes != self.stored_photcodes
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of a batch: its cells, and its rows of the global tables."""
+
+    cells: tuple[WrittenCell, ...]
+    tables: tuple[DataFile, ...]
+
+
+def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
+    """Store a batch on top of the newest snapshot and report on its files, by path.
+
+    Raises
+    ------
+    CommitConflict
+        Another writer came first: what was written is noted in the batch's folder, and of no use.
+    """
+    base = _base(job, batch)
+    if not any(s.accepted for s in base.summaries):
+        return _reports(batch, base, None)
+    with job.clock.step("associate") as progress:
+        reach = reach_of(
+            base.snapshot, batch.counted_pixels(), radius_arcsec=base.images.rules().largest_radius_arcsec,
+            cell_rows=job.db.cell_rows,
+        )  # fmt: skip
+        rows = _rows_touched(batch, base, reach)
+        executor = job.executor_of(rows / LINKED_ROWS_PER_SECOND)
+        linked = link_cells(reach.cells, _link_task(job, batch, base), executor, progress=progress)
+    with job.clock.step("write") as progress:
+        images_cal = first_zero_points(base.images.images, base.photcodes, linked.n_measurements)
+        task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
+        executor = job.executor_of(rows / WRITTEN_ROWS_PER_SECOND)
+        cells = tuple(executor.map(task, linked.cells, progress=progress))
+        written = Written(cells, _write_tables(batch, base, images_cal))
+    reports = _reports(batch, base, linked)
+    with job.clock.step("commit"):
+        job.db.commit(_changes(batch, base, reach, written, reports))
+    return reports
+
+
+def _base(job: Job, batch: RoutedBatch) -> Base:
+    """Decide, against the newest snapshot, which files are accepted, and order their images."""
+    snapshot = job.db.snapshot()
+    stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
+    photcodes = job.photcodes(snapshot)
+    _check_numbers(batch.photcodes, photcodes)
+    digests = known_digests(snapshot)
+    known = {f.number for f in batch.files if f.digest in digests}
+    summaries = refuse_known_images(
+        [replace(s, known=s.number in known) for s in batch.summaries], known_images(snapshot),
+        {f.number: f.path for f in batch.files},
+    )  # fmt: skip
+    images = build_batch(
+        summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
+    )
+    return Base(snapshot, photcodes, stored, tuple(summaries), images)
+
+
+def _check_numbers(read: Photcodes, now: Photcodes) -> None:
+    """Refuse to store rows whose photcode numbers mean something else by now."""
+    changed = [p.name for p in read if p.name not in now or now.by_name(p.name).code != p.code]
+    if changed:
+        raise BusyError(f"photcode {changed[0]!r} was changed while the files were read", None, "run addstar again")
+
+
+def _rows_touched(batch: RoutedBatch, base: Base, reach: Reach) -> int:
+    """Return the new rows of a batch, and those that the cells in its reach hold."""
+    keys = {c.key for c in reach.cells}
+    stored = sum(f.rows for f in base.snapshot.files("measurements") if (f.norder, f.npix) in keys)
+    return stored + sum(s.n_measurements for s in base.summaries)
+
+
+def _link_task(job: Job, batch: RoutedBatch, base: Base) -> LinkTask:
+    accepted = np.zeros(batch.n_numbers, dtype=bool)
+    accepted[[s.number for s in base.summaries if s.accepted]] = True
+    images = base.images
+    return LinkTask(
+        base.snapshot, batch.place.path, batch.spills, images.ids, images.rank, images.rules(),
+        _survey_images(base), accepted, job.options.one_to_many,
+    )  # fmt: skip
+
+
+def _survey_images(base: Base) -> dict[int, np.ndarray]:
+    """Return the stored images of the reference surveys that the batch brings more of, by their bit."""
+    if not base.images.surveys:
+        return {}
+    stored = base.snapshot.read_global("images", ["image_id", "exposure_id"])
+    ids, exposures = stored.column("image_id").to_numpy(), stored.column("exposure_id").to_numpy()
+    return {bit: np.sort(ids[exposures == survey]) for bit, survey in enumerate(base.images.surveys)}
+
+
+def _write_task(job: Job, batch: RoutedBatch, base: Base, images_cal: pa.Table) -> WriteTask:
+    """Put what the writing tasks read of images where they map it."""
+    images, sources = batch.place.path / "images.arrow", batch.place.path / "sources.arrow"
+    terms = ImageTerms.of(base.images.images, images_cal)
+    terms.save(images)
+    ImageSources.stored(base.snapshot, terms).save(sources)
+    photcodes = PhotcodeTerms.from_table(base.photcodes.to_arrow())
+    return WriteTask(base.snapshot, batch.place, batch.spills, images, sources, photcodes, job.options.defer)
+
+
+def _write_tables(batch: RoutedBatch, base: Base, images_cal: pa.Table) -> tuple[DataFile, ...]:
+    """Write the batch's rows of the global tables."""
+    known = set(base.snapshot.read_global("exposures", ["exposure_id"]).column(0).to_pylist())
+    exposures = base.images.exposures
+    new = pa.array([e not in known for e in exposures.column("exposure_id").to_pylist()], pa.bool_())
+    tables = {"images": base.images.images, "images_cal": images_cal, "exposures": exposures.filter(new)}
+    if base.brings_photcodes:
+        tables["photcodes"] = base.photcodes.to_arrow()
+    return tuple(
+        batch.place.store(base.snapshot, sort_rows(rows, name), name) for name, rows in tables.items() if rows.num_rows
+    )
+
+
+def _changes(
+    batch: RoutedBatch, base: Base, reach: Reach, written: Written, reports: dict[str, FileReport]
+) -> Changes:
+    cells = written.cells
+    replaces = [name for w in cells for name in w.replaces]
+    if base.brings_photcodes:
+        replaces += [f.name for f in base.snapshot.files("photcodes")]
+    writes = merge_ranges(np.array([(w.cell.lo, w.cell.hi) for w in cells], dtype=np.int64))
+    return Changes(
+        "addstar", f"addstar {len(batch.files)} files", base.snapshot.id,
+        adds=(*written.tables, *(f for w in cells for f in w.adds)), replaces=tuple(replaces),
+        cells=tuple(w.cell for w in cells), log=_log(batch, base, reports), images=_image_keys(batch, base.images),
+        reads=merge_ranges(np.concatenate([reach.reads, writes])), writes=writes, uses_calibration=True,
+        replaces_globals=("photcodes",) if base.brings_photcodes else (),
+    )  # fmt: skip
+
+
+def _image_keys(batch: RoutedBatch, images: ImageBatch) -> tuple[ImageKey, ...]:
+    digest = {f.number: f.digest for f in batch.files}
+    keys = images.images.column("image_key").to_pylist()
+    return tuple(
+        ImageKey(i, key, digest[n]) for i, key, n in zip(images.ids.tolist(), keys, images.file.tolist(), strict=True)
+    )
+
+
+def _log(batch: RoutedBatch, base: Base, reports: dict[str, FileReport]) -> tuple[LogEntry, ...]:
+    files = {f.number: f for f in batch.files}
+    entries = []
+    for summary in (s for s in base.summaries if s.accepted):
+        file, report = files[summary.number], reports[files[summary.number].path]
+        entries.append(LogEntry(
+            file.path, file.digest, file.bytes, summary.format, report.n_images, report.n_in, report.n_matched,
+            report.n_new, report.n_rejected, report.n_measurements, report.n_nulled, report.reasons,
+        ))  # fmt: skip
+    return tuple(entries)
+
+
+def _reports(batch: RoutedBatch, base: Base, linked: Linked | None) -> dict[str, FileReport]:
+    paths = {f.number: f.path for f in batch.files}
+    return {paths[s.number]: _report(paths[s.number], s, linked) for s in base.summaries}
+
+
+def _report(path: str, summary: FileSummary, linked: Linked | None) -> FileReport:
+    if summary.known:
+        return FileReport(path, "known")
+    if summary.error is not None or linked is None:
+        return FileReport(path, "failed", error=summary.error)
+    matched = int(linked.matched[summary.number])
+    return FileReport(
+        path, "ingested", summary.images.num_rows, summary.n_in, matched, summary.n_kept - matched,
+        sum(summary.rejected.values()), summary.n_measurements, summary.n_nulled, dict(summary.rejected),
+    )  # fmt: skip

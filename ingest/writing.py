@@ -1,0 +1,165 @@
+"""Last step of an ingest: a cell's new rows become files, and its derived tables are refreshed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.calibration.apply import ImageTerms, calibrate_rows
+from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
+from skydb.calibration.photcode_terms import PhotcodeTerms
+from skydb.kernels.distinct import distinct
+from skydb.schema.tables import MEASUREMENTS, OBJECT_SEEDS
+from skydb.sky.epochs import julian_epoch
+from skydb.store.cells import Cell
+from skydb.store.files import DataFile
+from skydb.store.parquet import sort_rows
+from skydb.store.scratch import Scratch
+from skydb.store.snapshot import Snapshot
+
+from .spill import FILE, PIXEL, Spill, open_spill
+
+
+@dataclass(frozen=True)
+class CellRows:
+    """Rows to write into one cell: where they lie in the spills, and what they were linked to; every array is (N,).
+
+    `founders` says which rows stand for a detection that founded its object.
+    """
+
+    spill: np.ndarray
+    row: np.ndarray
+    object_id: np.ndarray
+    link_flags: np.ndarray
+    founders: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def save(self, path: Path) -> None:
+        """Write the rows where the cell's next task finds them."""
+        np.savez(path, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> CellRows:
+        """Read the rows that `save` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in arrays.files})
+
+    @staticmethod
+    def concat(parts: Sequence[CellRows]) -> CellRows:
+        """Return all rows of several parts."""
+        return CellRows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(CellRows)))
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """What one cell has to write: its interior rows, kept in a file, and the border's rows that belong to it."""
+
+    cell: Cell
+    interior: Path
+    border: CellRows
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """What every cell's task shares: the base snapshot, where to store, the spills, the images' terms and kinds."""
+
+    snapshot: Snapshot
+    place: Scratch
+    spills: tuple[Spill, ...]
+    images: Path
+    sources: Path
+    photcodes: PhotcodeTerms
+    defer: bool
+
+
+@dataclass(frozen=True)
+class WrittenCell:
+    """The files that one cell gained and lost, and the cell as it is now."""
+
+    cell: Cell
+    adds: tuple[DataFile, ...]
+    replaces: tuple[str, ...]
+
+
+def write_cell(work: CellWork, *, task: WriteTask) -> WrittenCell:
+    """Write one cell's new measurements, raw and calibrated, its new seeds, and its refreshed derived tables."""
+    snapshot, cell = task.snapshot, work.cell
+    store = partial(task.place.store, snapshot, cell=cell)
+    raw, founders = _gather(CellRows.concat([CellRows.load(work.interior), work.border]), task.spills)
+    new = _NewRows(raw, calibrate_rows(raw, ImageTerms.load(task.images), task.photcodes), _seeds_of(raw, founders))
+    first = store(new.raw, "measurements")
+    adds = [first, store(new.cal, "measurements_cal", base=first.name)]
+    if new.seeds.num_rows:
+        adds.append(store(sort_rows(new.seeds, "object_seeds"), "object_seeds"))
+    drift = max(cell.drift_arcsec, drift_arcsec(new.cal), drift_arcsec(new.raw, ra="ra_raw", dec="dec_raw"))
+    if task.defer:
+        return WrittenCell(Cell(*cell.key, cell.host, drift, stale=True), tuple(adds), ())
+    derived = _derive(cell, task, new)
+    old = [f.name for name in derived for f in snapshot.files(name, cell)]
+    adds += [store(table, name) for name, table in derived.items()]
+    drift = max(drift, drift_arcsec(derived["objects"]))
+    return WrittenCell(Cell(*cell.key, cell.host, drift, stale=False), tuple(adds), tuple(old))
+
+
+@dataclass(frozen=True)
+class _NewRows:
+    """The new rows of a cell: measurements, raw and calibrated, row by row, and the seeds of objects founded."""
+
+    raw: pa.Table
+    cal: pa.Table
+    seeds: pa.Table
+
+
+def _derive(cell: Cell, task: WriteTask, new: _NewRows) -> dict[str, pa.Table]:
+    """Derive the cell's tables from what it holds and what is new."""
+    stored = task.snapshot.read_cell("measurements", cell, ROW_COLUMNS)
+    seeds = task.snapshot.read_cell("object_seeds", cell)
+    return derive_tables(
+        _all_rows([stored, side_by_side(new.raw, new.cal)]), _all_rows([seeds, new.seeds]),
+        ImageSources.load(task.sources), task.photcodes,
+    )  # fmt: skip
+
+
+def _all_rows(parts: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables whose columns may be declared NOT NULL in some and not in others."""
+    return pa.concat_tables([p.replace_schema_metadata() for p in parts], promote_options="default")
+
+
+def _gather(rows: CellRows, spills: Sequence[Spill]) -> tuple[pa.Table, pa.Array]:
+    """Take a cell's rows out of the spills; returns them as `measurements` is sorted, and which are founders."""
+    parts, order = [], []
+    for number in distinct(rows.spill):
+        mine = np.flatnonzero(rows.spill == number)
+        table = open_spill(spills[int(number)])
+        first, last = int(rows.row[mine].min()), int(rows.row[mine].max()) + 1
+        parts.append(table.slice(first, last - first).take(pa.array(rows.row[mine] - first)))
+        order.append(mine)
+    place = np.concatenate(order)
+    raw = pa.concat_tables(parts, promote_options="default").drop_columns([PIXEL, FILE])
+    raw = raw.append_column("object_id", pa.array(rows.object_id[place]))
+    raw = raw.append_column("link_flags", pa.array(rows.link_flags[place], pa.uint32()))
+    founders = pa.array(rows.founders[place])
+    keys = [raw.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
+    by_key = pa.array(np.lexsort(keys))
+    return MEASUREMENTS.conform(raw.take(by_key)), founders.take(by_key)
+
+
+def _seeds_of(raw: pa.Table, founders: pa.Array) -> pa.Table:
+    """Return the seeds that the founding detections make; an object has one founder."""
+    founding = raw.filter(founders)
+    seeds = pa.table({
+        "object_id": founding.column("object_id"),
+        "assoc_ra": founding.column("ra_raw"),
+        "assoc_dec": founding.column("dec_raw"),
+        "assoc_epoch": pa.array(julian_epoch(founding.column("mjd").to_numpy())),
+        "founder_image_id": founding.column("image_id"),
+        "founder_det_id": founding.column("det_id"),
+    })  # fmt: skip
+    return OBJECT_SEEDS.conform(seeds)
