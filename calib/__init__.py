@@ -1,0 +1,1 @@
+"""Calibration: selections, solvers, reports."""

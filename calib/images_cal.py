@@ -1,0 +1,91 @@
+"""Rows of `images_cal` under a new solution: solved images get it, all others keep what they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from skydb.calibration.columns import float_column, int_column
+from skydb.calibration.photcode_terms import PhotcodeTerms
+from skydb.calibration.photometric import nominal_zero_point
+from skydb.errors import DataError
+from skydb.flags import ImageFlags
+from skydb.schema.tables import IMAGES_CAL
+from skydb.store.snapshot import Snapshot
+
+from .report import ZeroPointSolution
+from .verdict import Outcome
+
+_PHOTOMETRIC = np.uint32(
+    ImageFlags.PHOTOM_POOR | ImageFlags.PHOTOM_FEW | ImageFlags.MOSAIC_POOR | ImageFlags.NIGHT_POOR
+    | ImageFlags.TGROUP_PHOTCAL | ImageFlags.MOSAIC_PHOTCAL | ImageFlags.IMAGE_PHOTCAL
+)  # fmt: skip
+"""Bits that a photometric solution decides; the user's own and the astrometric ones stay."""
+_FLOATS = ("mcal", "mcal_err", "mcal_slope", "component", "chi2", "zero_point")
+"""Columns whose NULL is NaN here; `component` too."""
+
+
+def images_cal_rows(snapshot: Snapshot, solutions: Iterable[ZeroPointSolution]) -> pa.Table:
+    """Return `images_cal` of a snapshot, all images, with the solutions of some bands in it.
+
+    An image that a solution holds but could not solve keeps its zero point and is flagged PHOTOM_FEW; one that no
+    solution holds (of another band, or newer than the solution) keeps its row.
+
+    Raises
+    ------
+    DataError
+        An image of a solution is not in the snapshot.
+    """
+    rows = snapshot.read_global("images_cal")
+    ids = int_column(rows, "image_id")
+    columns: dict[str, NDArray[Any]] = {name: float_column(rows, name).copy() for name in _FLOATS}
+    columns |= {"n_used": int_column(rows, "n_used").copy(), "flags": int_column(rows, "flags", np.uint32).copy()}
+    solved = np.zeros(len(ids), np.bool_)
+    for solution in solutions:
+        _fill(columns, solved, _places(ids, solution.image_id), solution)
+    columns["zero_point"] = _zero_points(snapshot, rows, columns["mcal"], solved)
+    source = np.where(solved, "image", rows["mcal_source"].to_numpy(zero_copy_only=False))
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    arrays["mcal_source"] = pa.array(source.tolist(), pa.string())
+    return IMAGES_CAL.conform(pa.table({name: arrays.get(name, rows[name]) for name in rows.column_names}))
+
+
+def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Row of every image of a solution."""
+    order = np.argsort(ids, kind="stable")
+    found = np.searchsorted(ids, wanted, sorter=order).clip(max=max(len(ids) - 1, 0))
+    places: NDArray[np.int64] = order[found]
+    lost = wanted[ids[places] != wanted]
+    if lost.size:
+        raise DataError(f"image {lost[0]} is gone since it was solved", "table images_cal", "run relcal again")
+    return places
+
+
+def _fill(
+    columns: dict[str, NDArray[Any]], solved: NDArray[np.bool_], places: NDArray[np.int64], solution: ZeroPointSolution
+) -> None:
+    """Put one band's solution into the columns."""
+    verdicts, own = solution.images, solution.images.outcome == Outcome.SOLVED
+    row = places[own]
+    solved[row] = True
+    columns["mcal_slope"][row] = 0.0
+    for name in ("mcal", "mcal_err", "chi2", "component", "n_used"):
+        columns[name][row] = getattr(verdicts, name)[own]
+    flags = columns["flags"]
+    flags[row] = (flags[row] & ~_PHOTOMETRIC) | verdicts.flags[own]
+    flags[places[~own]] |= np.uint32(ImageFlags.PHOTOM_FEW)
+
+
+def _zero_points(
+    snapshot: Snapshot, rows: pa.Table, mcal: NDArray[np.float64], solved: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Zero points, 0.001 C + K (airmass - 1) - mcal at the image's airmass (1 where it has none) for those solved."""
+    images = snapshot.read_global("images", ["image_id", "airmass"])
+    airmass = float_column(images, "airmass")[_places(int_column(images, "image_id"), int_column(rows, "image_id"))]
+    terms = PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
+    nominal = nominal_zero_point(terms, int_column(rows, "code"), np.where(np.isfinite(airmass), airmass, 1.0))
+    return np.where(solved, nominal - mcal, float_column(rows, "zero_point"))
