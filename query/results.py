@@ -1,0 +1,178 @@
+"""Answers: rows as Arrow, astropy Table, pandas or a stream, with the units and meanings of declared columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from skydb.errors import UsageError
+from skydb.schema.model import Column
+
+from .astropy_tables import plain_numbers
+from .failures import clear_errors
+from .formats import write
+from .views import visible_columns, visible_tables
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    from astropy.table import Table
+
+__all__ = ["Result", "declared_as", "write"]
+
+BATCH_ROWS = 131_072
+"""Rows of a streamed batch at most."""
+
+
+class Result:
+    """The answer to a query.
+
+    Nothing is computed before the first rows are asked for. `arrow`, `table` and `df` keep the rows, `batches` does
+    not; what comes from a one-time stream can be streamed once.
+
+    Parameters
+    ----------
+    source
+        A DuckDB relation, an Arrow table, or an Arrow stream.
+    declared
+        The declared column that a result column is, by its name in lower case; None: those whose name says so.
+    check
+        Called when computing the rows fails: raises DataError if a stored file is to blame.
+    """
+
+    def __init__(
+        self,
+        source: duckdb.DuckDBPyRelation | pa.Table | pa.RecordBatchReader,
+        declared: Mapping[str, Column] | None = None,
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._declared = declared
+        self._check = check
+        self._rows: pa.Table | None = plain_numbers(source) if isinstance(source, pa.Table) else None
+        self._spent = False
+
+    def __repr__(self) -> str:
+        rows = "" if self._rows is None else f"{self._rows.num_rows} rows of "
+        return f"<skydb result: {rows}{', '.join(self.columns)}>"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        source: Any = self._source
+        return list(source.schema.names) if hasattr(source, "schema") else list(source.columns)
+
+    @property
+    def declared(self) -> dict[str, Column]:
+        """The declarations of those result columns that have one, by their name in the result."""
+        found = {name: declared_as(name) if self._declared is None else self._declared.get(name.lower())
+                 for name in self.columns}  # fmt: skip
+        return {name: column for name, column in found.items() if column is not None}
+
+    def reader(self, rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+        """Return the rows as an Arrow stream whose fields carry unit, UCD and description.
+
+        Raises
+        ------
+        UsageError
+            A one-time stream that has been read before, or a query that fails.
+        """
+        if self._rows is not None:
+            return self.arrow().to_reader(rows)
+        with clear_errors(self._check):
+            reader = self._reader(rows)
+        schema = _described(reader.schema, self.declared)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(reader, schema))
+
+    def _reader(self, rows: int) -> pa.RecordBatchReader:
+        if not isinstance(self._source, pa.RecordBatchReader):
+            return self._source.to_arrow_reader(rows)
+        if self._spent:
+            raise UsageError("the rows have been streamed and are gone", "result", "ask again, or use arrow() first")
+        self._spent = True
+        return self._source
+
+    def _batches(self, reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with clear_errors(self._check):
+            for batch in reader:
+                yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.reader().__arrow_c_stream__(requested_schema)
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches of at most so many, without keeping them."""
+        yield from self.reader(rows)
+
+    def arrow(self) -> pa.Table:
+        """Return all rows as an Arrow table.
+
+        Decimals, and with them DuckDB's sums of whole numbers, become int64 where they fit, else float64; streamed
+        they stay what they are.
+        """
+        if self._rows is None:
+            reader = self.reader()
+            self._rows = plain_numbers(pa.Table.from_batches(self._batches(reader, reader.schema), reader.schema))
+        return self._rows.cast(_described(self._rows.schema, self.declared))
+
+    def table(self) -> Table:
+        """Return all rows as an astropy Table: units, descriptions, and the UCD of each column in its `meta`.
+
+        NULLs are masked; dates, times and nested values become text.
+        """
+        from .astropy_tables import astropy_table
+
+        return astropy_table(self.arrow(), self.declared)
+
+    def df(self) -> pd.DataFrame:
+        """Return all rows as a pandas data frame, units in `attrs["units"]`.
+
+        Whole numbers with NULLs become pandas' nullable integers, so that ids keep their digits.
+
+        Raises
+        ------
+        UsageError
+            pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            todo = "`pip install pandas`, or use arrow() or table()"
+            raise UsageError("pandas is not installed", "df()", todo) from error
+        rows = self.arrow()
+        frame = pd.DataFrame({i: _series(rows.column(i)) for i in range(rows.num_columns)}, copy=False)
+        frame.columns = pd.Index(rows.column_names)
+        frame.attrs["units"] = {name: column.unit for name, column in self.declared.items() if column.unit}
+        return frame
+
+
+def _series(values: pa.ChunkedArray[Any]) -> pd.Series[Any]:
+    """Return one column for pandas; whole numbers with NULLs as nullable integers."""
+    import pandas as pd
+
+    if not (pa.types.is_integer(values.type) and values.null_count):
+        return values.to_pandas()  # type: ignore[no-any-return]  # a Series
+    nullable = pd.api.types.pandas_dtype(str(values.type).replace("i", "I", 1).replace("uI", "UI"))
+    return values.to_pandas(types_mapper={values.type: nullable}.get)  # type: ignore[no-any-return]  # a Series
+
+
+@cache
+def declared_as(name: str) -> Column | None:
+    """Return the declaration that a column's name alone stands for; None if tables differ about its unit or UCD.
+
+    >>> declared_as("mag").unit, declared_as("radius_arcsec").unit, declared_as("n")
+    ('mag', 'arcsec', None)
+    """
+    found = [c.column for table in visible_tables() for c in visible_columns(table) if c.name == name.lower()]
+    agreed = {(c.unit, c.ucd.split(";")[0]) for c in found}
+    return found[0] if len(agreed) == 1 else None
+
+
+def _described(schema: pa.Schema, declared: Mapping[str, Column]) -> pa.Schema:
+    """Return the schema with the notes of declared columns on its fields."""
+    notes = {name: column.arrow.metadata for name, column in declared.items()}
+    return pa.schema([field.with_metadata(notes.get(field.name)) for field in schema])
