@@ -1,0 +1,1 @@
+"""The command line, the demo, the survey simulator and the benchmarks."""

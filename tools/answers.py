@@ -1,0 +1,67 @@
+"""What the commands that answer questions share: options for format and file, and how an answer is shown."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import emit, json_option
+
+if TYPE_CHECKING:
+    from skydb.query.connection import Connection
+    from skydb.query.results import Result
+
+FORMATS = ("table", "csv", "json", "parquet", "fits", "votable", "ecsv")
+
+Function = Callable[..., Any]
+
+columns_option = click.option(
+    "--columns", metavar="NAME,…", help="Columns to list, '*' for all; by default the standard ones.",
+    callback=lambda _, __, value: None if value is None else [name.strip() for name in value.split(",")],
+)  # fmt: skip
+"""Gives a command the argument `columns`: a list of names, or None."""
+
+
+def answer_options(function: Function) -> Function:
+    """Give a command the arguments `at`, `form`, `out` and `as_json`."""
+    function = click.option("--at", metavar="SNAPSHOT|TAG", help="Ask this snapshot; by default the newest.")(function)
+    function = click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True,
+                            help="How to write the answer.")(function)  # fmt: skip
+    function = click.option("--out", type=click.Path(), metavar="FILE", help="Write to FILE; by default on stdout.")(
+        function
+    )
+    return json_option(function)
+
+
+@contextmanager
+def asking(db: str, at: str | None) -> Iterator[Connection]:
+    """Open a snapshot for one command; warnings become lines on stderr."""
+    from skydb.query.connection import connect
+
+    with warnings.catch_warnings(record=True) as heard, connect(db, at=at) as connection:
+        warnings.simplefilter("always")
+        yield connection
+    for warning in heard:
+        click.echo(f"skydb: {warning.message}", err=True)
+
+
+def show(result: Result, *, form: str, out: str | None, as_json: bool) -> None:
+    """Write an answer as asked.
+
+    Raises
+    ------
+    click.UsageError
+        `--json` together with another format or a file.
+    """
+    from skydb.query.results import write
+
+    if as_json and (out is not None or form not in ("table", "json")):
+        raise click.UsageError("--json writes one object on stdout: leave out --format and --out")
+    if as_json:
+        emit(result.arrow(), as_json=True)
+    else:
+        write(result, form, out)

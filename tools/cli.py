@@ -1,0 +1,179 @@
+"""The command line: find the command, run it, turn an error into one line on stderr and an exit code.
+
+A command is a module `tools/commands/<name>.py` that defines `command`, a function that returns None or an exit code;
+it is loaded when it is called, so that `skydb --help` stays quick. The helps of all commands stand in one table here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+import click
+
+import skydb
+from skydb.errors import SkydbError, did_you_mean
+
+COMMANDS = {
+    "Databases": {
+        "create": "Create an empty database.",
+        "photcodes": "Show or import the photcodes.",
+        "status": "Show what a database holds.",
+        "log": "Show which files were ingested, and what became of their rows.",
+        "snapshots": "List the snapshots.",
+        "tag": "Give a snapshot a name.",
+    },
+    "Data in": {
+        "addstar": "Ingest files: associate their detections with objects.",
+        "refresh": "Derive the tables of cells that wait for it.",
+        "compact": "Fold small files, split full cells.",
+    },
+    "Calibration": {
+        "relcal": "Solve the photometric zero points, and apply them.",
+        "calibrations": "List the calibrations.",
+    },
+    "Questions": {
+        "sql": "Answer a query.",
+        "explain": "Say what a query would read.",
+        "cone": "List what lies within a radius of a position.",
+        "lightcurve": "List the measurements of one object.",
+        "release": "Write a data release.",
+    },
+    "Try and measure": {
+        "demo": "Simulate a small survey, calibrate it, ask it.",
+        "simulate": "Write the files of a simulated survey, and its truth.",
+        "score": "Compare a database with the truth of a simulated survey.",
+    },
+}
+"""Short help of every command, by section. A command is listed when its module is there."""
+
+PACKAGE = "skydb.tools.commands"
+INTERRUPTED = 130
+
+
+@dataclass
+class Run:
+    """What one run of the command line was asked for."""
+
+    debug: bool = False
+
+
+def _debug_option() -> click.Option:
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.ensure_object(Run).debug = True
+
+    return click.Option(
+        ["--debug"], is_flag=True, expose_value=False, callback=remember, help="Show the traceback of an error."
+    )
+
+
+class Commands(click.Group):
+    """The commands whose modules are there, loaded when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands, in the order of the table."""
+        return [name for section in COMMANDS.values() for name in section if find_spec(_module(name))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command and give it the options that all have."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(_module(cmd_name)).command
+        command.name = cmd_name
+        if not any(option.name == "debug" for option in command.params):
+            command.params.append(_debug_option())
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was called, or advise the closest name."""
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            raise click.UsageError(f"no command named {args[0]!r}; {did_you_mean(args[0], known)}", ctx)
+        return args[0], self.get_command(ctx, args[0]), args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands by section, without loading any."""
+        there = set(self.list_commands(ctx))
+        for section, commands in COMMANDS.items():
+            rows = [(name, text) for name, text in commands.items() if name in there]
+            if rows:
+                with formatter.section(section):
+                    formatter.write_dl(rows)
+
+
+def _module(name: str) -> str:
+    return f"{PACKAGE}.{name.replace('-', '_')}"
+
+
+@click.group(
+    cls=Commands,
+    params=[_debug_option()],
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every command has --help. Exit codes: 2 fix the call, 3 fix the data, 4 wait and try again.",
+)
+@click.version_option(skydb.__version__, prog_name="skydb", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep, calibrate, query and publish the measurements of a sky survey."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments
+        The words after `skydb`; None: of this process.
+    """
+    run = Run()
+    try:
+        answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
+        sys.stdout.flush()
+        return answer if isinstance(answer, int) else 0
+    except (Exception, KeyboardInterrupt) as error:
+        if run.debug:
+            traceback.print_exc()
+        return _report(error)
+
+
+def relcal() -> int:
+    """Run `skydb relcal`, which is a command of its own too."""
+    return main(["relcal", *sys.argv[1:]])
+
+
+def _report(error: BaseException) -> int:
+    """Say on stderr what went wrong and return the exit code."""
+    match error:
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+            return 1
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx else "skydb"
+            return _say(f"{error.format_message().rstrip('.')} (see {path} --help)", error.exit_code)
+        case click.ClickException():
+            return _say(error.format_message(), error.exit_code)
+        case KeyboardInterrupt() | click.Abort():
+            return _say("interrupted", INTERRUPTED)
+        case SkydbError():
+            return _say(str(error), error.exit_code)
+        case OSError():
+            return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        case _:
+            name = type(error).__name__
+            return _say(f"{name}: {error} (this is a fault of skydb: run it again with --debug, and report it)", 1)
+
+
+def _say(text: str, exit_code: int) -> int:
+    """Print one line on stderr."""
+    click.echo(f"skydb: {' '.join(text.split())}", err=True)
+    return exit_code

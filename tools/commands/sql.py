@@ -1,0 +1,22 @@
+"""skydb sql: answer a query."""
+
+from __future__ import annotations
+
+import click
+
+from ..answers import answer_options, asking, show
+
+
+@click.command(epilog='Example: skydb sql survey.sky "SELECT band, count(*), avg(mag) FROM measurements GROUP BY band"')
+@click.argument("db", type=click.Path())
+@click.argument("query")
+@answer_options
+def command(db: str, query: str, at: str | None, form: str, out: str | None, as_json: bool) -> None:
+    """Answer one SELECT over the tables of DB, in DuckDB's dialect.
+
+    Tables: objects, object_bands, measurements, images, exposures, photcodes and more; DVO's names work too.
+    Functions of the sky, in degrees: in_cone(ra, dec, ra0, dec0, radius), in_box(ra, dec, ra1, ra2, dec1, dec2),
+    in_polygon(ra, dec, [[ra, dec], …]), separation(ra1, dec1, ra2, dec2).
+    """
+    with asking(db, at) as connection:
+        show(connection.sql(query), form=form, out=out, as_json=as_json)
