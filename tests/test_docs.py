@@ -1,0 +1,143 @@
+"""The examples of README and tutorials run, page by page, top to bottom, in an empty folder.
+
+Every ```python and ```console block of a page is run in order; Python blocks of a page share their names. What must
+not run says why on the line before it: <!-- not run: why -->. In a console block, lines that begin with `$ ` are
+commands; lines after a command, if any, must be its output (`...` stands for any text). A Python block written with
+`>>>` is checked in the same way.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs" / "tutorials").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?P<skip><!-- not run: (?P<why>[^>]*?) -->\n)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$", re.M | re.S
+)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Block:
+    """One example of a page."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: str) -> list[Block]:
+    """The examples of a page that run."""
+    found = []
+    for match in BLOCK.finditer(page):
+        if match["skip"] is None:
+            found.append(Block(match["kind"], match["text"], page.count("\n", 0, match.start("text")) + 1))
+        assert match["why"] != "", "say why the block is not run"
+    return found
+
+
+def run_page(path: Path) -> None:
+    """Run the examples of a page in the current folder."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(path.read_text()):
+        where = f"{path.name}, line {block.line}"
+        if block.kind == "console":
+            run_console(block.text, where)
+        elif block.text.lstrip().startswith(">>>"):
+            run_session(block.text, names, where)
+        else:
+            exec(compile("\n" * (block.line - 1) + block.text, str(path), "exec"), names)
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of a console block with the output that the page shows."""
+    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+        lines = re.sub(r"\\\n", "", part).split("\n", 1)
+        yield lines[0], lines[1] if len(lines) > 1 else ""
+
+
+def run_console(text: str, where: str) -> None:
+    """Run the commands of a block; each must succeed and print what the page shows."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for command, shown in commands(text):
+        run = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        assert run.returncode == 0, f"{where}: {command}\n{run.stderr}"
+        if shown.strip():
+            assert doctest.OutputChecker().check_output(shown, run.stdout, FLAGS), f"{where}: {command}\n{run.stdout}"
+
+
+def run_session(text: str, names: dict[str, Any], where: str) -> None:
+    """Run a Python block written with prompts."""
+    said: list[str] = []
+    session = doctest.DocTestParser().get_doctest(text, names, where, None, 0)
+    failed = doctest.DocTestRunner(optionflags=FLAGS).run(session, out=said.append, clear_globs=False).failed
+    names.update(session.globs)
+    assert failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p.read_text())], ids=lambda p: p.name)
+def test_examples_of_the_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page(page)
+
+
+def write_page(folder: Path, *lines: str) -> Path:
+    path = folder / "page.md"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_blocks_share_names_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ["```python", "n = 1", "```", "```console", "$ echo 2 > n", "$ cat n", "2", "```"]
+    session = [">>> import pathlib", ">>> n + int(pathlib.Path('n').read_text())", "3"]
+    run_page(write_page(tmp_path, *page, "```python", *session, "```"))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["```console", "$ false", "```"],
+        ["```console", "$ echo a", "b", "```"],
+        ["```python", ">>> 1 + 1", "3", "```"],
+        ["```python", "assert 1 == 2", "```"],
+    ],
+    ids=["exit code", "output", "session", "code"],
+)
+def test_example_that_fails_fails_the_page(tmp_path: Path, lines: list[str]) -> None:
+    with pytest.raises(AssertionError):
+        run_page(write_page(tmp_path, *lines))
+
+
+def test_block_that_says_why_is_not_run(tmp_path: Path) -> None:
+    page = write_page(tmp_path, "<!-- not run: for this test -->", "```console", "$ false", "```")
+    assert blocks(page.read_text()) == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    names = {re.split(r"[<>=\[ ]", dependency)[0] for dependency in named} - {"skydb"}
+    page = (PROJECT / "docs" / "decisions" / "dependencies.md").read_text()
+    assert [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", page)] == []
+
+
+def test_pins_name_every_dependency_and_no_place() -> None:
+    pins = (PROJECT / "constraints.txt").read_text()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=\[ ]", d)[0].lower() for d in project["dependencies"]}
+    lines = [line for line in pins.splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line) for line in lines)
+    assert names <= {line.split("==")[0].lower() for line in lines}
