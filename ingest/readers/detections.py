@@ -155,6 +155,16 @@ def whole_numbers(values: NDArray[Any], dtype: np.dtype[Any], name: str) -> tupl
     return values.astype(dtype, copy=False), beyond
 
 
+def errors_of(values: NDArray[Any]) -> NDArray[Any]:
+    """Return one-sigma errors with NaN for those below 0, which are no errors but a mark that there is none.
+
+    0 stays: psphot and DVO do not mark with it, and a file that rounds has it in its best rows. It gives no weight.
+    """
+    with np.errstate(invalid="ignore"):
+        below = values < 0
+    return np.where(below, np.asarray(np.nan, values.dtype), values) if below.any() else values
+
+
 def flux_of_magnitude(mag: NDArray[Any], mag_err: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
     """Return `inst_flux` and its error, in counts, of instrumental magnitudes; NaN for NaN."""
     flux = np.power(10.0, -0.4 * mag.astype(np.float64))

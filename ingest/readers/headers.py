@@ -234,16 +234,22 @@ def _quality(headers: Sequence[Header], exptime: float) -> dict[str, Any]:
     sky = number(headers[:1], ("SEXBKGND",))
     external, source, n_stars = (number(headers[:1], (key,)) for key in ("IMAGEID", "SOURCEID", "NASTRO"))
     return {
-        "zpt_obs": number(headers, ("ZPT_OBS",)), "zpt_err": number(headers, ("ZPT_ERR",)),
+        "zpt_obs": number(headers, ("ZPT_OBS",)), "zpt_err": _error(headers, "ZPT_ERR"),
         "fwhm_major": number(headers[:1], ("FWHM_MAJ", "FWHM_X")),
         "fwhm_minor": number(headers[:1], ("FWHM_MIN", "FWHM_Y")),
         "sky": None if sky is None or exptime <= 0.0 else sky / exptime,
         "detection_limit": number(headers[:1], DETECTION_LIMIT),
         "saturation_limit": number(headers[:1], ("FSATUR",)),
-        "astrometry_err": number(headers[:1], ("CERROR",)),
+        "astrometry_err": _error(headers[:1], "CERROR"),
         "n_astrometry": _whole(n_stars, 31), "row_time": number(headers, ("TRATE",)),
         "external_id": _whole(external, 63), "source_id": _whole(source, 31),
     }  # fmt: skip
+
+
+def _error(headers: Sequence[Header], key: str) -> float | None:
+    """An error (one sigma); one below 0 means that there is none."""
+    value = number(headers, (key,))
+    return value if value is not None and value >= 0.0 else None
 
 
 def _whole(value: float | None, bits: int) -> int | None:

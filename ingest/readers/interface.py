@@ -22,7 +22,7 @@ CHUNK_ROWS = 500_000
 
 @dataclass(frozen=True)
 class DetectionFilter:
-    """Which detections are kept (DVO's addstar filters).
+    """Which detections are kept (DVO's addstar filters). A missing magnitude error, or one below 0, passes.
 
     ``max_mag_err`` None, ``exclude_photflags`` 0 and a bound of None switch their test off.
     """

@@ -20,7 +20,16 @@ from skydb.errors import DataError
 from skydb.schema.tables import MEASUREMENTS
 
 from .assemble import Detections, ImageTable, Rows, chunks
-from .detections import Part, arrow_columns, flux_of_magnitude, kept_rows, key_columns, repeats, whole_numbers
+from .detections import (
+    Part,
+    arrow_columns,
+    errors_of,
+    flux_of_magnitude,
+    kept_rows,
+    key_columns,
+    repeats,
+    whole_numbers,
+)
 from .fits_cards import CARD, Header
 from .fits_tables import FitsFile, Hdu, column_values, open_fits, reading
 from .headers import ImageSource, number, read_image_header, start_of
@@ -259,12 +268,12 @@ def _photometry(columns: Columns, kind: str, zero_point: float | None) -> dict[s
     else:
         return {}
     if f"MAGERR_{kind}" in columns:
-        values["inst_mag_err"] = columns.magnitudes(f"MAGERR_{kind}")
+        values["inst_mag_err"] = errors_of(columns.magnitudes(f"MAGERR_{kind}"))
     if flux not in columns:
         return values | flux_of_magnitude(values["inst_mag"], values.get("inst_mag_err"))
     values["inst_flux"] = columns[flux]
     if f"FLUXERR_{kind}" in columns:
-        values["inst_flux_err"] = columns[f"FLUXERR_{kind}"]
+        values["inst_flux_err"] = errors_of(columns[f"FLUXERR_{kind}"])
         if "inst_mag_err" not in values:
             values["inst_mag_err"] = 2.5 / np.log(10.0) * np.abs(values["inst_flux_err"] / columns[flux])
     return values
@@ -283,7 +292,7 @@ def _shape(columns: Columns) -> dict[str, NDArray[Any]]:
         "psf_chisq": columns.first("CHI2_PSF"),
     }
     values: dict[str, NDArray[Any]] = {name: column for name, column in found.items() if column is not None}
-    for name in ("x_err", "y_err"):  # SExtractor gives variances
+    for name in ("x_err", "y_err"):  # SExtractor gives variances; of one below 0 the root is NaN: none
         if name in values:
-            values[name] = np.sqrt(np.maximum(values[name], 0.0))
+            values[name] = np.sqrt(values[name])
     return values

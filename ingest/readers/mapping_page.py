@@ -39,6 +39,7 @@ RULES = """\
 | too many or too few fields (text) | stops the file, or rejected | `wrong_field_count` |
 | a value that cannot be read, or too large an integer | stops the file, or rejected | `unreadable_COLUMN` |
 | NaN, infinity, a sentinel, a value beyond float32 | becomes NULL | nulled values |
+| an error below 0 (0 is kept, and gives no weight) | becomes NULL | nulled values |
 | no position | rejected | `no_position` |
 | declination beyond ±90°, right ascension beyond -360° to 720° | rejected | `bad_position` |
 | no number, where `det_id` names a column | rejected | `no_det_id` |

@@ -20,7 +20,17 @@ from skydb.schema.psphot import COLUMN_OF_TTYPE, UNSIGNED
 from skydb.schema.tables import MEASUREMENTS
 
 from .assemble import Detections, ImageTable, Rows, chunks
-from .detections import Mask, Part, arrow_columns, flux_of_magnitude, kept_rows, key_columns, repeats, whole_numbers
+from .detections import (
+    Mask,
+    Part,
+    arrow_columns,
+    errors_of,
+    flux_of_magnitude,
+    kept_rows,
+    key_columns,
+    repeats,
+    whole_numbers,
+)
 from .fits_tables import FitsFile, Hdu, TableLayout, column_values, open_fits, reading
 from .headers import ImageHeader, ImageSource, read_image_header, start_of
 from .interface import Chunk, ReadRequest
@@ -191,7 +201,8 @@ def _file_columns(
         if not whole:
             values, null = values[kept], null if null is None else null[kept]
         if _DTYPES[name].kind == "f":
-            columns[name] = values.astype(_DTYPES[name], copy=False)
+            values = values.astype(_DTYPES[name], copy=False)
+            columns[name] = errors_of(values) if MEASUREMENTS[name].is_error else values
         else:
             columns[name], beyond = whole_numbers(values, _DTYPES[name], ttype)
             null = beyond if null is None else null if beyond is None else null | beyond

@@ -71,7 +71,14 @@ class BlockColumns:
         factor = self._factor(column, rule)
         nulls = (*rule.nulls, *self.mapping.file.nulls)
         values = converted(array, column.type, nulls=nulls, sexagesimal=rule.sexagesimal, factor=factor)
-        return self.take(rule.column, values, column.type)
+        array = self.take(rule.column, values, column.type)
+        return self._errors(array) if column.is_error else array
+
+    def _errors(self, array: pa.Array) -> pa.Array:
+        """NULL the errors below 0, as the other readers do (`errors_of`), and count them."""
+        below = pc.less(array, 0.0).fill_null(False)
+        self.n_nulled += int(pc.sum(below).as_py() or 0)
+        return pc.if_else(below, pa.scalar(None, array.type), array)
 
     def _constant(self, column: Column, rule: ColumnRule) -> pa.Array:
         given = rule.value
@@ -79,6 +86,8 @@ class BlockColumns:
             given = given * conversion(rule.unit, expected_unit(column, rule, self.mapping.kind), column.name)
         elif column.type == "string":
             given = str(given)
+        if column.is_error and given < 0:
+            raise UsageError(f"the error {rule.value!r} is below 0", column.name, "leave it out if it is not known")
         try:
             return pa.array([given] * len(self), column.arrow.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

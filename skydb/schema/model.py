@@ -50,6 +50,11 @@ class Column:
         notes = {"unit": self.unit or "", "ucd": self.ucd, "description": self.meaning}
         return pa.field(self.name, ARROW_TYPES[self.type], nullable=not self.required, metadata=notes)
 
+    @property
+    def is_error(self) -> bool:
+        """Whether the values are errors (one sigma), which are never below 0."""
+        return self.ucd.startswith("stat.error")
+
 
 @dataclass(frozen=True)
 class Table:

@@ -6,7 +6,10 @@ import numpy as np
 from astropy.io import fits
 
 from skydb.schema.photcodes import Photcode, Photcodes
-from skydb.schema.psphot import PS1_V4, UNSIGNED, ps1_v4_dtype
+from skydb.schema.psphot import COLUMN_OF_TTYPE, PS1_V4, UNSIGNED, ps1_v4_dtype
+from skydb.schema.tables import MEASUREMENTS
+
+ERRORS = {ttype for ttype, name in COLUMN_OF_TTYPE.items() if MEASUREMENTS[name].is_error}
 
 PHOTCODES = Photcodes((
     Photcode(1, "g", "SEC"), Photcode(2, "r", "SEC"), Photcode(1, "g_alt", "ALT", "g"),
@@ -40,7 +43,7 @@ def rows(n, seed=0, **columns):
     table = {name: np.zeros(n, np.dtype(ps1_v4_dtype()[name]).newbyteorder("=")) for name, _, _ in PS1_V4}
     for name, form, _ in PS1_V4:
         if form in "ED":
-            table[name][:] = rng.normal(size=n)
+            table[name][:] = np.abs(rng.normal(size=n)) if name in ERRORS else rng.normal(size=n)
     table["IPP_IDET"] = np.arange(n, dtype=np.int32)
     table["X_PSF"] = rng.uniform(0, 1000, n).astype("f4")
     table["Y_PSF"] = rng.uniform(0, 800, n).astype("f4")

@@ -123,6 +123,15 @@ def test_fluxes_of_the_file_are_preferred_to_those_of_magnitudes(tmp_path):
     assert column(chunk, "inst_mag_err")[0] == pytest.approx(0.010857, abs=1e-6)
 
 
+def test_flux_error_below_zero_makes_no_magnitude_error(tmp_path):
+    table = sources(3, FLUX_AUTO=np.full(3, 100.0, "f4"), FLUXERR_AUTO=np.array([1.0, -1.0, 0.0], "f4"))
+    del table["MAG_AUTO"], table["MAGERR_AUTO"]
+    chunk = only(write_ldac(tmp_path / "a.ldac", [({}, table | {"ERRX2_IMAGE": np.array([4.0, -4.0, 0.0], "f4")})]))
+    assert chunk.detections["inst_mag_err"].to_pylist() == [pytest.approx(0.010857, abs=1e-6), None, 0.0]
+    assert chunk.detections["inst_flux_err"].to_pylist() == [1.0, None, 0.0]
+    assert chunk.detections["x_err"].to_pylist() == [2.0, None, 0.0]
+
+
 def test_the_first_of_several_apertures_counts(tmp_path):
     table = sources(4)
     del table["MAG_AUTO"]

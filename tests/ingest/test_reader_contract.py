@@ -32,6 +32,7 @@ name = "CAM.r"
 ra_raw = { column = "RA", unit = "deg" }
 dec_raw = { column = "DEC", unit = "deg" }
 inst_mag = { column = "MAG", unit = "mag" }
+inst_mag_err = { column = "MAGERR", unit = "mag" }
 """
 
 
@@ -49,7 +50,13 @@ def damaged_rows():
     table = rows(40)
     table["X_PSF"][3], table["PSF_INST_MAG"][5], table["PSF_INST_MAG_SIG"][:4] = np.nan, np.nan, 0.9
     table["IPP_IDET"][9] = 8
+    mark_errors(table["PSF_INST_MAG_SIG"])
     return table
+
+
+def mark_errors(values):
+    """A file's errors with two that are none, and one of 0."""
+    values[20:23] = -1.0, -0.01, 0.0
 
 
 def smf(folder):
@@ -65,6 +72,7 @@ def cmf(folder):
 def ldac(folder):
     table = sources(30)
     table["X_IMAGE"][2], table["MAG_AUTO"][4] = np.nan, 99.0
+    mark_errors(table["MAGERR_AUTO"])
     return Case("ldac", write_ldac(folder / "a.ldac", [({}, table)]), ReadRequest(PHOTCODES, "CAM.r"), 30)
 
 
@@ -72,8 +80,9 @@ def table(folder):
     rng = np.random.default_rng(1)
     columns = {
         "ID": np.arange(60), "RA": rng.uniform(0, 1, 60), "DEC": rng.uniform(0, 1, 60), "MAG": rng.normal(size=60),
-        "MJD": np.full(60, 56900.25),
+        "MAGERR": rng.uniform(0.01, 0.1, 60), "MJD": np.full(60, 56900.25),
     }
+    mark_errors(columns["MAGERR"])
     columns["RA"][5] = np.nan
     made = [fits.Column(name, "K" if name == "ID" else "D", array=values) for name, values in columns.items()]
     fits.BinTableHDU.from_columns(made).writeto(folder / "a.fits")
@@ -142,6 +151,17 @@ def test_nan_never_reaches_a_column(chunks):
         for column in chunk.detections.columns:
             values = column.drop_null().to_numpy()
             assert values.dtype.kind not in "f" or np.isfinite(values).all()
+
+
+def test_error_below_zero_is_no_error_and_zero_is_one(chunks):
+    errors = [name for name in chunks[0].detections.column_names if MEASUREMENTS[name].is_error]
+    assert "inst_mag_err" in errors
+    for chunk in chunks:
+        assert all((chunk.detections[name].drop_null().to_numpy() >= 0).all() for name in errors)
+    values = [value for chunk in chunks for value in chunk.detections["inst_mag_err"].to_pylist()]
+    assert values.count(None) == 2
+    assert values.count(0.0) == 1
+    assert sum(chunk.n_nulled for chunk in chunks) >= 2
 
 
 def test_reading_twice_gives_the_same(case, chunks):

@@ -439,6 +439,16 @@ def test_magnitude_that_is_not_negative_is_none_and_its_flux_stays(tmp_path):
     assert chunk.n_nulled == 4
 
 
+def test_errors_below_zero_are_nulled_in_rows_and_headers(tmp_path):
+    table = rows(3, PSF_INST_MAG_SIG=np.array([-1.0, 0.0, 0.1], "f4"), X_PSF_SIG=np.array([0.1, -9.0, 0.1], "f4"))
+    chip = Chip(table=table, header={"ZPT_ERR": -1.0, "CERROR": -1.0})
+    chunk = only(write_smf(tmp_path / "a.smf", [chip]))
+    assert chunk.detections["inst_mag_err"].to_pylist() == [None, 0.0, pytest.approx(0.1)]
+    assert [error is None for error in chunk.detections["x_err"].to_pylist()] == [False, True, False]
+    assert chunk.n_nulled == 2
+    assert (chunk.images["zpt_err"].to_pylist(), chunk.images["astrometry_err"].to_pylist()) == ([None], [None])
+
+
 def test_flux_made_of_a_magnitude_needs_one(tmp_path):
     table = rows(3, PSF_INST_MAG=np.array([-9.0, 0.0, -0.5], "f4"))
     del table["PSF_INST_FLUX"], table["PSF_INST_FLUX_SIG"]

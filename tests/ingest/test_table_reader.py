@@ -61,6 +61,22 @@ def test_examples_of_the_howto_do_what_it_says(tmp_path):
     assert chunks[0].exposures["telescope"].to_pylist() == ["1 m", "1 m"]
 
 
+def test_error_below_zero_is_nulled_and_counted_whatever_it_belongs_to(tmp_path):
+    extra = 'inst_mag_err = "err"\nsky_err = "dsky"\nra_raw_err = { column = "dra", unit = "mas" }\n'
+    text = "ra,dec,mjd,mag,err,dsky,dra\n1,2,59000,-7,-1,-99,3\n1,3,59000,-7,0,1,-0.5\n1,4,59000,-7,,1,0\n"
+    chunk, = read(rows(tmp_path, text), detections_mapping(tmp_path, extra))
+    assert chunk.detections["inst_mag_err"].to_pylist() == [None, 0.0, None]
+    assert chunk.detections["sky_err"].to_pylist() == [None, 1.0, 1.0]
+    assert chunk.detections["ra_raw_err"].to_pylist() == [3.0, None, 0.0]
+    assert chunk.n_nulled == 3
+
+
+def test_constant_error_below_zero_is_refused(tmp_path):
+    mapping = detections_mapping(tmp_path, "inst_mag_err = { value = -1 }\n")
+    with pytest.raises(UsageError, match=r"inst_mag_err: the error -1 is below 0; leave it out"):
+        read(rows(tmp_path, "ra,dec,mjd,mag\n1,2,59000,-7\n"), mapping)
+
+
 def test_chunk_has_declared_schemas_and_required_columns(tmp_path):
     chunk, = read(rows(tmp_path, "ra,dec,mjd,mag\n1,2,59000,-7\n"), detections_mapping(tmp_path))
     assert chunk.images.schema == IMAGES.arrow
