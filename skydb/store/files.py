@@ -7,6 +7,26 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+Written = TypeVar("Written")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What lies behind the column chunks of a stored file: where it begins, and its CRC32."""
+
+    start: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A data file where it lies, with what tells whether it is as it was written."""
+
+    path: Path
+    bytes: int
+    tail: Tail
 
 
 @dataclass(frozen=True)
@@ -14,7 +34,7 @@ class DataFile:
     """One immutable Parquet file, as the catalog knows it.
 
     `norder`, `npix` are None for global tables. `base` is the name of the raw file that this one lies beside row
-    by row (measurements_cal). `min_key`, `max_key` bound the first sort column: object_id, or whole mjd.
+    by row (measurements_cal). `tail_start`, `tail_crc` are those of its `Tail`. `min_key`, `max_key` bound the first sort column: object_id, or whole mjd.
     """
 
     name: str
@@ -26,9 +46,15 @@ class DataFile:
     rows: int
     bytes: int
     digest: str
+    tail_start: int
+    tail_crc: int
     base: str | None = None
     min_key: int | None = None
     max_key: int | None = None
+
+    def at(self, path: Path) -> StoredFile:
+        """Return the file where it lies."""
+        return StoredFile(path, self.bytes, Tail(self.tail_start, self.tail_crc))
 
 
 def fsync_directory(path: Path) -> None:
@@ -49,22 +75,31 @@ def make_directory(path: Path) -> None:
     fsync_directory(path.parent)
 
 
-def write_durably(path: Path, write: Callable[[Path], None]) -> None:
+def temporary_of(path: Path) -> Path:
+    """Return the name under which `write_durably` fills a file."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_durably(path: Path, write: Callable[[Path], Written]) -> Written:
     """Create a file whole or not at all: temporary name, fsync, rename, fsync of the directory.
 
-    `write` fills the file at the temporary path that it is given; on any failure nothing is left behind.
+    `write` fills the file at the temporary path that it is given, and what it returns is returned; on any failure
+    nothing is left behind.
     """
     make_directory(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_of(path)
     try:
-        write(temporary)
+        written = write(temporary)
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.rename(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # writers do not always say where
+            error.filename = str(path)
         raise
     fsync_directory(path.parent)
+    return written
 
 
 def digest_of(path: Path) -> str:

@@ -46,6 +46,15 @@ def global_path(table: str, name: str) -> str:
     return f"{DATA}/{table}/{name}.parquet"
 
 
+def data_path(table: str, cell: tuple[int, int] | None, name: str) -> str:
+    """Return the path of a data file, of a cell (norder, npix) or global, relative to a storage root.
+
+    >>> data_path("images", None, "ab")
+    'data/images/ab.parquet'
+    """
+    return sky_path(table, *cell, name) if cell else global_path(table, name)
+
+
 def manifest_path(root: Path, snapshot: int) -> Path:
     """Return the path of a commit's manifest."""
     return root / COMMITS / f"{snapshot:012d}.json"
