@@ -105,5 +105,9 @@ def _one_to_many(association: str) -> bool:
 
 def _check_photcode(job: Job) -> None:
     """Refuse an unknown photcode at once, not file by file."""
-    if job.options.photcode is not None:
-        job.photcodes(job.db.snapshot()).by_name(job.options.photcode)
+    name = job.options.photcode
+    if name is None:
+        return
+    known = job.photcodes(job.db.snapshot())
+    if name not in known:
+        raise UsageError(f"no photcode named {name!r}", str(job.db.root), known.advice(name))

@@ -1,12 +1,13 @@
-"""The photcode table of a database: import and replace."""
+"""The photcode table of a database: what it holds, and how it grows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from os import PathLike, fspath
 
 from skydb.database import Database
-from skydb.errors import CommitConflict
-from skydb.schema.photcodes import Photcodes, read_photcodes_text
+from skydb.errors import CommitConflict, UsageError, did_you_mean
+from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
 from skydb.store.commit import Changes
 from skydb.store.parquet import store_rows
 
@@ -23,22 +24,45 @@ def import_photcodes(db: Database, path: str | PathLike[str]) -> int:
 
     Raises
     ------
+    UsageError
+        There is no such file.
     DataError
         The file is not a photcode table, or contradicts what the database has.
     """
-    given = read_photcodes_text(fspath(path))
+    return _add(db, read_photcodes_text(fspath(path)), f"photcodes {db.root} --import {fspath(path)}")
+
+
+def add_photcode(db: Database, photcode: Photcode) -> int:
+    """Add one photcode to a database and return how many are new: 0 if it is there already.
+
+    Raises
+    ------
+    UsageError
+        Its band is no mean band (SEC) of the database.
+    DataError
+        The database has a photcode of that name or number, and another one.
+    """
+    bands = stored_photcodes(db).bands
+    if photcode.band is not None and photcode.band not in (photcode.name, *bands):
+        todo = f"{did_you_mean(photcode.band, bands)}; a band is a photcode too, and comes first: --add {photcode.band}"
+        raise UsageError(f"no band named {photcode.band!r}", str(db.root), todo)
+    return _add(db, [photcode], f"photcodes {db.root} --add {photcode.name}")
+
+
+def _add(db: Database, given: Iterable[Photcode], command: str) -> int:
+    """Commit the photcodes that the database lacks, again if another writer comes first."""
+    rows = tuple(given)
     for attempt in range(ATTEMPTS):
         snapshot = db.snapshot()
         known = Photcodes.from_arrow(snapshot.read_global("photcodes"))
-        merged = known.merge(given)
+        merged = known.merge(rows)
         if merged == known:
             return 0
         file = store_rows(db.root, db.id, merged.to_arrow(), "photcodes")
         old = tuple(f.name for f in snapshot.files("photcodes"))
         changes = Changes(
-            "photcodes", f"photcodes --import {fspath(path)}", snapshot.id, adds=(file,), replaces=old,
-            replaces_globals=("photcodes",),
-        )  # fmt: skip
+            "photcodes", command, snapshot.id, adds=(file,), replaces=old, replaces_globals=("photcodes",)
+        )
         try:
             db.commit(changes)
         except CommitConflict:

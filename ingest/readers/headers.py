@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from skydb.calibration.astrometric import AstrometricModel, FocalMap
-from skydb.errors import DataError, SkydbError, did_you_mean
+from skydb.errors import DataError, SkydbError
 from skydb.schema.identity import exposure_id, image_id, image_key
 from skydb.schema.photcodes import Photcode
 
@@ -174,9 +174,10 @@ def _photcode(source: ImageSource, request: ReadRequest) -> Photcode:
     else:
         name = text(source.headers, ("PHOTCODE",))
         if name is None:
-            raise DataError("the header names no PHOTCODE", source.where, "give one with --photcode")
+            todo = "give one with --photcode: one that `skydb photcodes DB` lists, or that it adds (see its --help)"
+            raise DataError("the header names no PHOTCODE", source.where, todo)
         if name not in known:
-            raise DataError(f"no photcode named {name!r}", source.where, did_you_mean(name, known.names))
+            raise DataError(f"no photcode named {name!r}", source.where, known.advice(name))
         found = known.by_name(name)
     if found.kind == "ALT":
         raise DataError(f"photcode {found.name!r} is an ALT code, which no measurement has", source.where,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skydb.errors import DataError, UsageError, did_you_mean
+from skydb.schema.photcode import code_of_name
 from skydb.schema.photcodes import Photcode, Photcodes
 from skydb.schema.tables import PHOTCODES
 
@@ -22,9 +22,6 @@ from .mapping_rules import COLUMNS, ColumnRule, CutRule, FileRule, MagnitudeRule
 
 KINDS = ("detections", "reference", "images")
 
-FIRST_CODE = 65_536
-"""Numbers of photcodes that a mapping declares start here: beyond those of DVO's tables."""
-
 
 def _photcode(value: Any, where: str) -> Photcode:
     """Accept the columns of one photcode; one without a number gets one made of its name, the same everywhere."""
@@ -33,9 +30,8 @@ def _photcode(value: Any, where: str) -> Photcode:
         if name not in PHOTCODES:
             raise UsageError(f"table photcodes has no column {name!r}", where, did_you_mean(name, PHOTCODES.names))
     name = text(content.get("name"), f"{where}.name")
-    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") >> 2
     try:
-        return Photcode(**{"code": FIRST_CODE + number, **content})
+        return Photcode(**{"code": code_of_name(name), **content})
     except (DataError, TypeError, ValueError) as error:
         what = error.what if isinstance(error, DataError) else str(error)
         raise UsageError(what, where, "see the columns of the photcodes table") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from skydb.errors import DataError, did_you_mean
 from .tables import PHOTCODES
 
 KINDS = ("SEC", "DEP", "REF", "ALT")
+FIRST_NAMED_CODE = 65_536
+"""Numbers made of names start here: beyond those of DVO's tables."""
+
 FLOAT32 = tuple(c.name for c in PHOTCODES if c.type == "float32")
 MASKS = tuple(c.name for c in PHOTCODES if c.type == "uint32")
 
@@ -71,3 +75,14 @@ class Photcode:
     def zero_point(self) -> float:
         """Nominal zero point C, mag: counts per second to magnitude at airmass 1."""
         return 0.001 * self.zero_point_mmag
+
+
+def code_of_name(name: str) -> int:
+    """Return the number of a photcode that was given none: made of its name, so that it is the same everywhere.
+
+    Examples
+    --------
+    >>> code_of_name("CAM.r") == code_of_name("CAM.r") >= FIRST_NAMED_CODE
+    True
+    """
+    return FIRST_NAMED_CODE + (int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big") >> 2)

@@ -74,11 +74,17 @@ class Photcodes:
         Raises
         ------
         UsageError
-            There is none; the text names the closest.
+            There is none; the text names the closest, and says how to add one.
         """
         if name not in self._named:
-            raise UsageError(f"no photcode named {name!r}", None, did_you_mean(name, self._named))
+            raise UsageError(f"no photcode named {name!r}", None, self.advice(name))
         return self._named[name]
+
+    def advice(self, name: str) -> str:
+        """Say which photcodes there are and how to add one, to whoever named one that is not there."""
+        if not self.rows:
+            return "there are no photcodes yet: `skydb photcodes DB` adds them, see `skydb photcodes --help`"
+        return f"{did_you_mean(name, self._named)} (`skydb photcodes DB` lists all and adds more, see its --help)"
 
     def by_code(self, code: int) -> Photcode:
         """Return the photcode of a number (never an ALT).
@@ -137,8 +143,10 @@ def read_photcodes_text(path: str | Path) -> Photcodes:
 
     Raises
     ------
+    UsageError
+        There is no such file.
     DataError
-        The file is no text, or a line cannot be used: its number and what is wrong with it.
+        The file is no text or holds no photcode, or a line cannot be used: its number and what is wrong with it.
     """
     return Photcodes(photcodes_of_text(Path(path)))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from skydb.errors import DataError, SkydbError
+from skydb.errors import DataError, SkydbError, UsageError
 
 from .photcode import Photcode
 
@@ -38,18 +38,24 @@ def photcodes_of_text(path: Path) -> tuple[Photcode, ...]:
 
     Raises
     ------
+    UsageError
+        There is no such file.
     DataError
-        The file is no text, or a line cannot be used: its number and what is wrong with it.
+        The file is no text or holds no photcode, or a line cannot be used: its number and what is wrong with it.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot be opened: {error.strerror}", str(path), "check the path") from error
+    except UnicodeDecodeError as error:
         raise DataError(f"the photcode table cannot be read ({error})", str(path), "give a text file") from error
     lines = []
     for number, raw in enumerate(text.splitlines(), start=1):
         words = raw.split("#", 1)[0].split()
         if words:
             lines.append(_parse_at(path, words, number))
+    if not lines:
+        raise DataError("there is no photcode in it", str(path), "see `skydb photcodes --help` for the format")
     return _tied(path, lines)
 
 

@@ -79,11 +79,16 @@ def test_a_bad_line_is_refused_by_number(write, line, words):
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(UsageError, match="No such file"):
         read_photcodes_text(tmp_path / "absent")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="cannot be read"):
         read_photcodes_text(tmp_path / "binary")
+
+
+def test_a_table_without_a_photcode_is_refused(write):
+    with pytest.raises(DataError, match="no photcode in it; see `skydb photcodes --help`"):
+        read_photcodes_text(write("# nothing here\n"))
 
 
 @pytest.mark.data
@@ -124,6 +129,10 @@ def test_unknown_names_get_advice(write):
     codes = read_photcodes_text(write(TABLE))
     with pytest.raises(UsageError, match=r"did you mean 'CAM\.g\.XY0"):
         codes.by_name("CAM.g.XY09")
+    with pytest.raises(UsageError, match=r"known: CAM\.g\.XY01, .*`skydb photcodes DB` lists all and adds more"):
+        codes.by_name("GWAC")
+    with pytest.raises(UsageError, match="no photcodes yet: `skydb photcodes DB` adds them"):
+        Photcodes().by_name("GWAC")
     with pytest.raises(UsageError, match="77"):
         codes.by_code(77)
     assert "CAM.g.XY01" in codes

@@ -14,8 +14,11 @@ from ..output import emit, json_option, steps, workers_option
 )
 @click.argument("db", type=click.Path())
 @click.argument("files", type=click.Path(), nargs=-1, required=True)
-@click.option("--photcode", metavar="NAME", help="Photcode of every image, where headers do not give it.")
-@click.option("--mapping", metavar="NAME|FILE", help="Mapping file that says which column of a table is what.")
+@click.option("--photcode", metavar="NAME",
+              help="Photcode of every image, where headers do not give it; `skydb photcodes DB` lists those there are "
+              "and adds more (docs/how-to/photcodes.md).")  # fmt: skip
+@click.option("--mapping", metavar="NAME|FILE",
+              help="Mapping file that says which column of a table is what (docs/how-to/map-a-table.md).")  # fmt: skip
 @click.option("--survey", metavar="NAME", help="The same as --mapping, for a shipped survey mapping.")
 @click.option("--radius", metavar="ARCSEC", help="Association radius; by default that of each photcode, else 1 arcsec.")
 @click.option("--association", type=click.Choice(["one-to-one", "dvo"]), default="one-to-one", show_default=True,
