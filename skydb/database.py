@@ -97,7 +97,7 @@ def open(path: str | PathLike[str]) -> Database:
     Raises
     ------
     UsageError
-        There is no database at the path, or it is of a later format.
+        There is no database at the path, or it is of another format.
     DataError
         The catalog is damaged.
     """
@@ -111,6 +111,9 @@ def open(path: str | PathLike[str]) -> Database:
         )
     if int(meta["format"]) > FORMAT_VERSION:
         raise UsageError(f"its format {meta['format']} is later than this skydb reads", str(root), "upgrade skydb")
+    if int(meta["format"]) < FORMAT_VERSION:
+        what = f"its format {meta['format']} is older than this skydb reads ({FORMAT_VERSION})"
+        raise UsageError(what, str(root), "make it anew: `skydb create`, then ingest its files again")
     if not manifest_path(root, head).exists():
         write_manifest(root, head)
     return Database(root, meta["database_id"], int(meta["cell_rows"]))

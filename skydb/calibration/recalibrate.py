@@ -68,7 +68,7 @@ def recalibrate_cell(cell: Cell, *, task: RecalibrateTask) -> RewrittenCell:
     wanted = list(dict.fromkeys([*RAW_COLUMNS, *(c for c in ROW_COLUMNS if c in ("photflags", "psf_qf"))]))
     adds, measured, drift = [], [], cell.drift_arcsec
     for raw_file, _ in snapshot.measurement_pairs(cell):
-        raw = read_file(snapshot.path_of(raw_file), wanted).replace_schema_metadata()
+        raw = read_file(snapshot.stored(raw_file), wanted).replace_schema_metadata()
         cal = calibrate_rows(raw, images, task.terms)
         adds.append(store(cal, "measurements_cal", base=raw_file.name))
         measured.append(side_by_side(raw, cal))

@@ -5,16 +5,19 @@ Rows live from `begin_snapshot` until `end_snapshot` (NULL: still). Only `commit
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from skydb.errors import BusyError, DataError, UsageError
+from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors, disk_error
 
 from .layout import CATALOG
+from .mending import how_to_mend
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUSY_SECONDS = 60
 
 _SCHEMA = """
@@ -31,7 +34,8 @@ CREATE UNIQUE INDEX live_cells ON cells (norder, npix) WHERE end_snapshot IS NUL
 CREATE INDEX cell_history ON cells (begin_snapshot, end_snapshot);
 CREATE TABLE files (
     name TEXT PRIMARY KEY, table_name TEXT NOT NULL, norder INTEGER, npix INTEGER, host TEXT NOT NULL,
-    path TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, digest TEXT NOT NULL, base TEXT,
+    path TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, digest TEXT NOT NULL,
+    tail_start INTEGER NOT NULL, tail_crc INTEGER NOT NULL, base TEXT,
     min_key INTEGER, max_key INTEGER, begin_snapshot INTEGER NOT NULL, end_snapshot INTEGER) WITHOUT ROWID;
 CREATE INDEX files_of_cell ON files (norder, npix, table_name, begin_snapshot, end_snapshot);
 CREATE INDEX files_of_table ON files (table_name, end_snapshot, begin_snapshot);
@@ -81,8 +85,9 @@ def refuse_network_file_system(root: Path) -> None:
 
 def create_catalog(root: Path, meta: dict[str, str]) -> None:
     """Create an empty catalog in an existing directory."""
-    refuse_network_file_system(root)
-    with _connect(root / CATALOG, create=True) as connection:
+    path = root / CATALOG
+    with _clear_errors(path), _opened(path, "mode=rwc") as connection:
+        _make_durable(connection)
         connection.executescript(_SCHEMA)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
         connection.execute("INSERT INTO hosts VALUES ('local', '')")
@@ -90,30 +95,27 @@ def create_catalog(root: Path, meta: dict[str, str]) -> None:
 
 
 @contextmanager
-def _connect(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-    if not create and not path.exists():
-        raise UsageError("there is no skydb database here", str(path.parent), "make one with `skydb create`")
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            yield connection
-        finally:
-            connection.close()
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise BusyError("the catalog is locked by another process", str(path), "wait and try again") from error
-        raise DataError(f"the catalog cannot be used: {error}", str(path), "check its disk and permissions") from error
-    except sqlite3.DatabaseError as error:
-        raise DataError(f"the catalog is damaged: {error}", str(path), "restore it or run `skydb fsck`") from error
-
-
-@contextmanager
 def reading(root: Path) -> Iterator[sqlite3.Connection]:
-    """Open the catalog for reading: one consistent view for as long as the block lasts."""
-    with _connect(root / CATALOG) as connection:
-        connection.execute("BEGIN")
+    """Open the catalog for reading: one consistent view for as long as the block lasts.
+
+    Nothing is written but SQLite's own shared memory beside the file; where that cannot be, on a read-only or a full
+    disk, the file is read as it stands.
+
+    Raises
+    ------
+    BusyError
+        The catalog is locked, or changed while it was read as it stands.
+    """
+    path = _existing(root)
+    with _clear_errors(path), ExitStack() as opened:
+        try:
+            connection = opened.enter_context(_opened(path, "mode=rw"))
+            _begin_reading(connection)
+        except sqlite3.OperationalError as error:
+            if _is_busy(error):
+                raise
+            connection = opened.enter_context(_as_it_stands(path))
+            _begin_reading(connection)
         yield connection
         connection.execute("ROLLBACK")
 
@@ -121,14 +123,97 @@ def reading(root: Path) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def writing(root: Path) -> Iterator[sqlite3.Connection]:
     """Open the catalog as its one writer; commits at the end of the block, rolls back when it raises."""
-    with _connect(root / CATALOG) as connection:
+    path = _existing(root)
+    with _clear_errors(path), _opened(path, "mode=rw") as connection:
+        _make_durable(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite itself rolls back on a full disk
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+def _existing(root: Path) -> Path:
+    with clear_disk_errors(root):
+        if not (root / CATALOG).exists():
+            raise UsageError("there is no skydb database here", str(root), "make one with `skydb create`")
+    return root / CATALOG
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _make_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_reading(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only=ON")
+    connection.execute("BEGIN")
+    connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the view begins with the first query
+
+
+@contextmanager
+def _as_it_stands(path: Path) -> Iterator[sqlite3.Connection]:
+    """Read the file without locks; what a writer changed meanwhile shows in its date, and is refused."""
+    before = path.stat()
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        todo = "free some space, or let `skydb status` read it once where it may be written"
+        raise DataError("the newest commits wait in the catalog's log, which cannot be used", str(log), todo)
+    try:
+        with _opened(path, "mode=ro&immutable=1") as connection:
+            yield connection
+    finally:
+        now = path.stat()
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise BusyError("the catalog changed while it was read", str(path), "try again")
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises in the block into errors of skydb."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if _is_busy(error):
+            raise BusyError("the catalog is locked by another process", str(path), "wait and try again") from error
+        raise _clear(error, path) from error
+    except sqlite3.DatabaseError as error:
+        raise DataError(f"the catalog is damaged: {error}", str(path), how_to_mend(path)) from error
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+_NUMBERS = {
+    "SQLITE_FULL": errno.ENOSPC,
+    "SQLITE_IOERR_SHMSIZE": errno.ENOSPC,
+    "SQLITE_IOERR": errno.EIO,
+    "SQLITE_READONLY": errno.EACCES,
+    "SQLITE_PERM": errno.EACCES,
+    "SQLITE_CANTOPEN": errno.EACCES,
+}
+"""How the disk's refusals are called by SQLite, the longer names first."""
+
+
+def _clear(error: sqlite3.OperationalError, path: Path) -> SkydbError:
+    number = next((n for name, n in _NUMBERS.items() if error.sqlite_errorname.startswith(name)), 0)
+    if number == errno.EACCES and os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+        number = errno.EROFS
+    refused = disk_error(OSError(number, str(error)), path)
+    return refused or DataError(f"the catalog cannot be used: {error}", str(path), how_to_mend(path))
 
 
 def alive(snapshot: int) -> str:

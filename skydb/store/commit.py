@@ -21,7 +21,7 @@ import numpy as np
 from skydb import __version__
 from skydb.errors import CommitConflict, DataError
 
-from .catalog import reading, writing
+from .catalog import FORMAT_VERSION, reading, writing
 from .cells import Cell
 from .files import DataFile, write_durably
 from .layout import manifest_path
@@ -185,10 +185,10 @@ def _end_files(connection: sqlite3.Connection, changes: Changes, snapshot: int) 
 
 def _insert_files(connection: sqlite3.Connection, files: Iterable[DataFile], snapshot: int) -> None:
     connection.executemany(
-        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         [
-            (f.name, f.table, f.norder, f.npix, f.host, f.path, f.rows, f.bytes, f.digest, f.base, f.min_key, f.max_key,
-             snapshot)
+            (f.name, f.table, f.norder, f.npix, f.host, f.path, f.rows, f.bytes, f.digest, f.tail_start, f.tail_crc,
+             f.base, f.min_key, f.max_key, snapshot)
             for f in files
         ],
     )  # fmt: skip
@@ -268,7 +268,7 @@ def manifest_of(root: Path, snapshot: int) -> dict[str, Any]:
         (head,) = rows("SELECT * FROM snapshots WHERE snapshot = ?")
         head["writes"] = unpack_ranges(head["writes"]).tolist()
         return {
-            "format": 1,
+            "format": FORMAT_VERSION,
             "snapshot": head,
             "files_added": rows("SELECT * FROM files WHERE begin_snapshot = ? ORDER BY name"),
             "files_ended": [r["name"] for r in rows("SELECT name FROM files WHERE end_snapshot = ? ORDER BY name")],

@@ -71,12 +71,12 @@ def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: i
 def _whole_table(snapshot: Snapshot, name: str, cell: Cell) -> pa.Table:
     """Return every row of a cell's table, sorted; for measurements, raw columns with the calibrated ones prefixed."""
     if name != "measurements":
-        parts = [read_file(snapshot.path_of(f)).replace_schema_metadata() for f in snapshot.files(name, cell)]
+        parts = [read_file(snapshot.stored(f)).replace_schema_metadata() for f in snapshot.files(name, cell)]
         return sort_rows(pa.concat_tables(parts), name) if parts else TABLES[name].empty()
     parts = []
     for raw_file, cal_file in snapshot.measurement_pairs(cell):
-        raw = read_file(snapshot.path_of(raw_file)).replace_schema_metadata()
-        cal = read_file(snapshot.path_of(cal_file)).replace_schema_metadata()
+        raw = read_file(snapshot.stored(raw_file)).replace_schema_metadata()
+        cal = read_file(snapshot.stored(cal_file)).replace_schema_metadata()
         parts.append(pa.table([*raw.columns, *cal.columns], names=[*raw.column_names, *map(_beside, cal.column_names)]))
     return sort_rows(pa.concat_tables(parts), name) if parts else TABLES[name].empty()
 

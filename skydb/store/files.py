@@ -33,8 +33,9 @@ class StoredFile:
 class DataFile:
     """One immutable Parquet file, as the catalog knows it.
 
-    `norder`, `npix` are None for global tables. `base` is the name of the raw file that this one lies beside row
-    by row (measurements_cal). `tail_start`, `tail_crc` are those of its `Tail`. `min_key`, `max_key` bound the first sort column: object_id, or whole mjd.
+    `norder`, `npix` are None for global tables. `tail_start`, `tail_crc` are those of its `Tail`. `base` is the name
+    of the raw file that this one lies beside row by row (measurements_cal). `min_key`, `max_key` bound the first sort
+    column: object_id, or whole mjd.
     """
 
     name: str

@@ -16,10 +16,12 @@ from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading
 from .cells import Cell
-from .files import DataFile
+from .files import DataFile, StoredFile
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
 
-_FILE_COLUMNS = "name, table_name, norder, npix, host, path, rows, bytes, digest, base, min_key, max_key"
+_FILE_COLUMNS = (
+    "name, table_name, norder, npix, host, path, rows, bytes, digest, tail_start, tail_crc, base, min_key, max_key"
+)
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,16 @@ class Snapshot:
             raise DataError(f"host {file.host!r} is not known", f"file {file.path}", "see `skydb hosts`")
         return self.host_roots[file.host] / file.path
 
+    def stored(self, file: DataFile) -> StoredFile:
+        """Return a file where it lies, to read it."""
+        return file.at(self.path_of(file))
+
     def read_global(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of a global table (images, images_cal, exposures, photcodes), in its declared order."""
         declared = TABLES[table]
         names = list(columns) if columns is not None else list(declared.names)
         wanted = list(dict.fromkeys([*names, *declared.sort]))
-        parts = [read_file(self.path_of(f), wanted).replace_schema_metadata() for f in self.files(table)]
+        parts = [read_file(self.stored(f), wanted).replace_schema_metadata() for f in self.files(table)]
         if not parts:
             return pa.Table.from_batches([], declared.select(names)).replace_schema_metadata()
         return pa.concat_tables(parts).sort_by([(name, "ascending") for name in declared.sort]).select(names)
@@ -123,9 +129,9 @@ class Snapshot:
     ) -> Iterator[pa.Table]:
         for file in self.files(table, cell):
             if ranges is None:
-                yield read_file(self.path_of(file), columns)
+                yield read_file(self.stored(file), columns)
             elif _may_hold(file, ranges):
-                yield from read_selected(self.path_of(file), columns, ranges)
+                yield from read_selected(self.stored(file), columns, ranges)
 
     def _measurement_parts(self, cell: Cell, columns: Sequence[str], ranges: np.ndarray | None) -> Iterator[pa.Table]:
         _, raw_names = split_columns(columns)
@@ -134,7 +140,7 @@ class Snapshot:
             return
         for raw, cal in self.measurement_pairs(cell):
             if ranges is None or _may_hold(cal, ranges):
-                yield from read_pair(self.path_of(raw), self.path_of(cal), columns, ranges=ranges)
+                yield from read_pair(self.stored(raw), self.stored(cal), columns, ranges=ranges)
 
     def measurement_pairs(self, cell: Cell) -> list[tuple[DataFile, DataFile]]:
         """Return the (raw, calibrated) file pairs of a cell.

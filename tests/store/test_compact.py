@@ -66,7 +66,7 @@ def test_folded_files_are_sorted_and_lie_side_by_side(db: Database) -> None:
     compacted(db, db.snapshot().cells())
     snapshot = db.snapshot()
     ((raw, cal),) = snapshot.measurement_pairs(snapshot.cells()[0])
-    first, second = (read_file(snapshot.path_of(f)) for f in (raw, cal))
+    first, second = (read_file(snapshot.stored(f)) for f in (raw, cal))
     for key in ("object_id", "image_id", "det_id", "code", "mjd"):
         assert first[key].equals(second[key])
     keys = list(zip(*(first[k].to_pylist() for k in ("object_id", "mjd", "image_id", "det_id")), strict=True))

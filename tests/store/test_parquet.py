@@ -11,10 +11,15 @@ import pytest
 
 from skydb.errors import DataError
 from skydb.schema.tables import MEASUREMENTS, MEASUREMENTS_CAL, TABLES
-from skydb.store.files import DataFile
+from skydb.store.files import DataFile, StoredFile, Tail
 from skydb.store.parquet import read_file, read_pair, store_rows
 
 ROWS = 70_000
+
+
+def placed(root: Path, file: DataFile) -> StoredFile:
+    """A file where `store_rows` put it under a root."""
+    return file.at(root / file.path)
 
 
 def raw_rows() -> pa.Table:
@@ -38,14 +43,14 @@ def pair(root: Path) -> tuple[pa.Table, DataFile, DataFile]:
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
     raw, file, _ = pair(tmp_path)
-    back = read_file(tmp_path / file.path)
+    back = read_file(placed(tmp_path, file))
     assert back.replace_schema_metadata().equals(MEASUREMENTS.conform(raw).replace_schema_metadata())
     assert (file.rows, file.min_key, file.max_key) == (ROWS, 0, int(raw["object_id"][-1].as_py()))
 
 
 def test_pair_is_aligned_row_by_row(tmp_path: Path) -> None:
     raw, first, second = pair(tmp_path)
-    paths = tmp_path / first.path, tmp_path / second.path
+    paths = placed(tmp_path, first), placed(tmp_path, second)
     both = pa.concat_tables(read_pair(*paths, ["det_id", "x", "mag", "inst_mag"]))
     assert both["mag"].combine_chunks().equals(both["inst_mag"].combine_chunks())
     assert both["det_id"].combine_chunks().equals(raw["det_id"].combine_chunks())
@@ -57,7 +62,7 @@ def test_selected_rows_of_a_pair_equal_a_filter_of_all(tmp_path: Path, columns: 
     raw, first, second = pair(tmp_path)
     keys = np.array([0, 10, 25_000, 49_990])
     parts = list(
-        read_pair(tmp_path / first.path, tmp_path / second.path, columns, ranges=np.stack([keys, keys + 1], axis=1))
+        read_pair(placed(tmp_path, first), placed(tmp_path, second), columns, ranges=np.stack([keys, keys + 1], axis=1))
     )
     found = pa.concat_tables(parts)
     expected = raw.append_column("mag", raw["inst_mag"]).filter(pa.array(np.isin(raw["object_id"].to_numpy(), keys)))
@@ -79,12 +84,12 @@ def test_flipped_byte_is_found(tmp_path: Path) -> None:
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(bytes(content))
     with pytest.raises(DataError, match="damaged"):
-        read_file(path)
+        read_file(placed(tmp_path, file))
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere.parquet: a stored file is missing"):
-        read_file(tmp_path / "nowhere.parquet")
+        read_file(StoredFile(tmp_path / "nowhere.parquet", 0, Tail(0, 0)))
 
 
 def test_files_of_different_length_are_refused(tmp_path: Path) -> None:
@@ -94,7 +99,7 @@ def test_files_of_different_length_are_refused(tmp_path: Path) -> None:
         cell=(0, 0), base=first.name,
     )  # fmt: skip
     with pytest.raises(DataError, match="does not match"):
-        list(read_pair(tmp_path / first.path, tmp_path / short.path, ["x", "mag"]))
+        list(read_pair(placed(tmp_path, first), placed(tmp_path, short), ["x", "mag"]))
 
 
 @pytest.mark.parametrize("name", [t.name for t in TABLES.values() if t.kind in ("sky", "global")])
@@ -102,7 +107,7 @@ def test_empty_table_of_every_kind_is_stored(tmp_path: Path, name: str) -> None:
     cell = (0, 0) if TABLES[name].kind == "sky" else None
     file = store_rows(tmp_path, "db", TABLES[name].empty(), name, cell=cell)
     assert file.rows == 0
-    assert read_file(tmp_path / file.path).num_rows == 0
+    assert read_file(placed(tmp_path, file)).num_rows == 0
 
 
 def test_calibrated_table_repeats_the_keys_of_the_raw_one() -> None:
