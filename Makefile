@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 QUICK := not slow and not scale
 CHECKS := lint types docs
 
-.PHONY: help setup test test-slow test-scale lint types docs demo constraints clean
+.PHONY: help setup test test-slow test-scale lint types docs demo bench constraints clean
 
 help:             ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,9 @@ docs: setup       ## build the manual into docs/_build/html
 
 demo: setup       ## simulate a small survey, calibrate it, ask it
 	$(BIN)/skydb demo --overwrite
+
+bench: setup      ## time skydb and its peers on the medium survey, in bench/ (takes 12 GB)
+	$(BIN)/skydb bench bench --preset medium
 
 constraints:      ## renew the pinned versions from a fresh environment
 	.ci/venv $(PYTHON) build/constraints

@@ -48,6 +48,7 @@ COMMANDS = {
         "demo": "Simulate a small survey, calibrate it, ask it.",
         "simulate": "Write the files of a simulated survey, and its truth.",
         "score": "Compare a database with the truth of a simulated survey.",
+        "bench": "Time skydb and its peers at the same jobs.",
     },
 }
 """Short help of every command, by section. A command is listed when its module is there."""

@@ -1,0 +1,100 @@
+"""Jobs that make or change a database: ingest, one exposure more, calibration; and what a measurement weighs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from skydb import database
+from skydb.calib.relcal import relcal
+from skydb.database import Database
+from skydb.derived import refresh
+from skydb.ingest.addstar import addstar
+from skydb.ingest.readers import reader_for
+from skydb.ingest.readers.interface import ReadRequest
+from skydb.schema.photcodes import Photcodes
+from skydb.schema.tables import TABLES
+from skydb.store.layout import CATALOG
+
+from .case import OURS, Case
+from .scene import HELD_BACK, Scene
+
+GROUP = "building"
+COPY = "DuckDB COPY"
+
+
+def cases(scene: Scene) -> Iterator[Case]:
+    """Yield the cases; each works on a database of its own."""
+    yield Case(
+        "ingest", GROUP, "SMF files to associated, averaged, committed measurements",
+        {OURS: lambda: _ingest(scene), COPY: lambda: _copy(scene)},
+        goal="1.2 x", peer_does="reads the same rows and writes the same columns; nothing else", repeat=1,
+    )  # fmt: skip
+    linked = _linked(scene)
+    fresh = iter(scene.exposures[-HELD_BACK:])
+    rounds = HELD_BACK // 2 - 1
+    yield Case(
+        "append, deferred", GROUP, "one exposure more into the full database; means wait",
+        {OURS: lambda: addstar(linked, next(fresh), defer=True, workers=1).count("n_in")}, goal="1 s", repeat=rounds,
+    )  # fmt: skip
+    refresh(linked, workers=scene.workers)
+    yield Case(
+        "append, refreshed", GROUP, "one exposure more, with the means of its objects",
+        {OURS: lambda: addstar(linked, next(fresh), workers=1).count("n_in")}, goal="5 s", repeat=rounds,
+    )  # fmt: skip
+    yield Case(
+        "relcal", GROUP, "zero points solved, and applied to every measurement and mean",
+        {OURS: lambda: relcal(linked, workers=scene.workers).n_solved}, goal="60 s", repeat=1,
+    )  # fmt: skip
+
+
+def _ingest(scene: Scene) -> int:
+    db = scene.new_database("ingest.sky")
+    counts = addstar(db, scene.exposures, workers=scene.workers)
+    shutil.rmtree(db.root)
+    return counts.count("n_measurements")
+
+
+def _copy(scene: Scene) -> int:
+    """Let DuckDB write the columns of every detection, read by our readers, to one Parquet file; return the rows."""
+    import duckdb
+
+    photcodes = Photcodes.from_arrow(scene.db.snapshot().read_global("photcodes"))
+    path = scene.folder / "copy.parquet"
+    schema = pa.schema([f for f in TABLES["measurements"].arrow if f.name != "object_id"])
+    rows = pa.RecordBatchReader.from_batches(schema, _detections(scene, ReadRequest(photcodes), schema))
+    with duckdb.connect(config={"temp_directory": str(scene.folder / "copy.tmp")}) as con:
+        con.register("rows", rows)
+        con.execute(f"COPY rows TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        (count,) = con.execute(f"SELECT count(*) FROM '{path}'").fetchall()[0]
+    path.unlink()
+    return int(count)
+
+
+def _detections(scene: Scene, request: ReadRequest, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for path in scene.exposures:
+        for chunk in reader_for(path, request).read(path, request):
+            columns = [
+                chunk.detections.column(f.name).cast(f.type) if f.name in chunk.detections.column_names
+                else pa.nulls(len(chunk.detections), f.type) for f in schema
+            ]  # fmt: skip
+            yield from pa.table(columns, schema=schema).to_batches()
+
+
+def _linked(scene: Scene) -> Database:
+    """Return a database with the same content: its immutable files are linked, its catalog is copied."""
+    target = scene.folder / "linked.sky"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(scene.db.root, target, copy_function=_link_or_copy)
+    return database.open(target)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if Path(source).name.startswith(CATALOG):
+        shutil.copy2(source, target)
+    else:
+        os.link(source, target)
