@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skydb.calibration.apply import ImageTerms
 from skydb.calibration.derive import ImageSources
@@ -54,10 +55,11 @@ class Base:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a batch: its cells, and its rows of the global tables."""
+    """What was written of a batch: its cells, its rows of the global tables, and which exposures are new."""
 
     cells: tuple[WrittenCell, ...]
     tables: tuple[DataFile, ...]
+    exposures: tuple[int, ...]
 
 
 def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
@@ -84,7 +86,9 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
         executor = job.executor_of(rows / WRITTEN_ROWS_PER_SECOND)
         cells = tuple(executor.map(task, linked.cells, progress=progress))
-        written = Written(cells, _write_tables(batch, base, images_cal))
+        exposures = _new_exposures(base)
+        tables = _write_tables(batch, base, {"images_cal": images_cal, "exposures": exposures})
+        written = Written(cells, tables, tuple(exposures.column("exposure_id").to_pylist()))
     reports = _reports(batch, base, linked)
     with job.clock.step("commit"):
         job.db.commit(_changes(batch, base, reach, written, reports))
@@ -152,12 +156,16 @@ def _write_task(job: Job, batch: RoutedBatch, base: Base, images_cal: pa.Table) 
     return WriteTask(base.snapshot, batch.place, batch.spills, images, sources, photcodes, job.options.defer)
 
 
-def _write_tables(batch: RoutedBatch, base: Base, images_cal: pa.Table) -> tuple[DataFile, ...]:
-    """Write the batch's rows of the global tables."""
-    known = set(base.snapshot.read_global("exposures", ["exposure_id"]).column(0).to_pylist())
+def _new_exposures(base: Base) -> pa.Table:
+    """Return the batch's exposures that the database lacks: another chip of theirs may be there."""
+    known = base.snapshot.read_global("exposures", ["exposure_id"]).column(0)
     exposures = base.images.exposures
-    new = pa.array([e not in known for e in exposures.column("exposure_id").to_pylist()], pa.bool_())
-    tables = {"images": base.images.images, "images_cal": images_cal, "exposures": exposures.filter(new)}
+    return exposures.filter(pc.invert(pc.is_in(exposures.column("exposure_id"), known.combine_chunks())))
+
+
+def _write_tables(batch: RoutedBatch, base: Base, made: dict[str, pa.Table]) -> tuple[DataFile, ...]:
+    """Write the batch's rows of the global tables; `made` are those beside its images and photcodes."""
+    tables = {"images": base.images.images, **made}
     if base.brings_photcodes:
         tables["photcodes"] = base.photcodes.to_arrow()
     return tuple(
@@ -176,7 +184,8 @@ def _changes(
     return Changes(
         "addstar", f"addstar {len(batch.files)} files", base.snapshot.id,
         adds=(*written.tables, *(f for w in cells for f in w.adds)), replaces=tuple(replaces),
-        cells=tuple(w.cell for w in cells), log=_log(batch, base, reports), images=_image_keys(batch, base.images),
+        cells=tuple(w.cell for w in cells), log=_log(batch, base, reports),
+        images=_image_keys(batch, base.images), exposures=written.exposures,
         reads=merge_ranges(np.concatenate([reach.reads, writes])), writes=writes, uses_calibration=True,
         replaces_globals=("photcodes",) if base.brings_photcodes else (),
     )  # fmt: skip
@@ -184,10 +193,9 @@ def _changes(
 
 def _image_keys(batch: RoutedBatch, images: ImageBatch) -> tuple[ImageKey, ...]:
     digest = {f.number: f.digest for f in batch.files}
-    keys = images.images.column("image_key").to_pylist()
-    return tuple(
-        ImageKey(i, key, digest[n]) for i, key, n in zip(images.ids.tolist(), keys, images.file.tolist(), strict=True)
-    )
+    keys, exposures = (images.images.column(name).to_pylist() for name in ("image_key", "exposure_id"))
+    rows = zip(images.ids.tolist(), keys, exposures, images.file.tolist(), strict=True)
+    return tuple(ImageKey(i, key, exposure, digest[n]) for i, key, exposure, n in rows)
 
 
 def _log(batch: RoutedBatch, base: Base, reports: dict[str, FileReport]) -> tuple[LogEntry, ...]:

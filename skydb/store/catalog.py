@@ -17,7 +17,7 @@ from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_dis
 from .layout import CATALOG
 from .mending import how_to_mend
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BUSY_SECONDS = 60
 
 _SCHEMA = """
@@ -46,9 +46,10 @@ CREATE TABLE ingest_log (
     begin_snapshot INTEGER NOT NULL, end_snapshot INTEGER);
 CREATE UNIQUE INDEX live_digests ON ingest_log (digest) WHERE end_snapshot IS NULL;
 CREATE TABLE image_index (
-    image_id INTEGER NOT NULL, image_key TEXT NOT NULL, digest TEXT NOT NULL, begin_snapshot INTEGER NOT NULL,
-    end_snapshot INTEGER);
+    image_id INTEGER NOT NULL, image_key TEXT NOT NULL, exposure_id INTEGER NOT NULL, digest TEXT NOT NULL,
+    begin_snapshot INTEGER NOT NULL, end_snapshot INTEGER);
 CREATE UNIQUE INDEX live_images ON image_index (image_id) WHERE end_snapshot IS NULL;
+CREATE INDEX images_of_snapshot ON image_index (begin_snapshot);
 CREATE TABLE calibrations (
     calibration_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, bands TEXT NOT NULL, n_images INTEGER NOT NULL,
     n_measurements INTEGER NOT NULL, chi2 REAL, report TEXT NOT NULL, begin_snapshot INTEGER NOT NULL);

@@ -50,10 +50,11 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class ImageKey:
-    """An image that a commit brings: its id, what the id is the hash of, and its file's digest."""
+    """An image that a commit brings: its id, what the id is the hash of, its exposure, and its file's digest."""
 
     image_id: int
     image_key: str
+    exposure_id: int
     digest: str
 
 
@@ -75,7 +76,7 @@ class Changes:
 
     `reads`, `writes` are (K, 2) half-open ranges of order-29 pixels: the sky that the answer depends on, and the
     sky that it changes. `replaces` names files that end; `replaces_globals` the global tables whose every file it
-    has read and ends.
+    has read and ends. `exposures` are the ids of the exposures that it adds, because its base has no row of them.
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Changes:
     ends_cells: tuple[tuple[int, int], ...] = ()
     log: tuple[LogEntry, ...] = ()
     images: tuple[ImageKey, ...] = ()
+    exposures: tuple[int, ...] = ()
     calibration: Calibration | None = None
     reads: np.ndarray = field(default_factory=lambda: NOWHERE)
     writes: np.ndarray = field(default_factory=lambda: NOWHERE)
@@ -135,6 +137,19 @@ def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:
         ).fetchone()[0]
         if added:
             raise CommitConflict(f"another writer added to the table {table}")
+    _check_exposures(connection, changes)
+
+
+def _check_exposures(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Refuse to add an exposure that came with chips of another writer's since."""
+    if changes.exposures:
+        later = connection.execute(
+            "SELECT exposure_id FROM image_index WHERE begin_snapshot > ?"
+            " AND exposure_id IN (SELECT value FROM json_each(?)) LIMIT 1",
+            (changes.base, json.dumps(changes.exposures)),
+        ).fetchone()
+        if later:
+            raise CommitConflict(f"another writer added the exposure {later[0]}, with other images of it")
 
 
 def _insert_snapshot(connection: sqlite3.Connection, changes: Changes) -> int:
@@ -216,8 +231,8 @@ def _insert_log(connection: sqlite3.Connection, changes: Changes, snapshot: int)
             ],
         )  # fmt: skip
         connection.executemany(
-            "INSERT INTO image_index VALUES (?, ?, ?, ?, NULL)",
-            [(i.image_id, i.image_key, i.digest, snapshot) for i in changes.images],
+            "INSERT INTO image_index VALUES (?, ?, ?, ?, ?, NULL)",
+            [(i.image_id, i.image_key, i.exposure_id, i.digest, snapshot) for i in changes.images],
         )
     except sqlite3.IntegrityError as error:
         raise CommitConflict(f"another writer ingested the same file or image: {error}") from error
