@@ -7,7 +7,6 @@ packed selections (`passes`, `zeropoints`) → commit the calibration and apply 
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +21,7 @@ from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
 from skydb.parallel.executor import Executor, executor_for
 from skydb.store.commit import Calibration
-from skydb.store.files import make_directory
-from skydb.store.layout import new_name
+from skydb.store.scratch import scratch
 from skydb.store.snapshot import Snapshot
 
 from .bands import Band, bands_of
@@ -137,12 +135,8 @@ def relcal(
         _band_names(bands), SelectionRules(max_mag_err=_checked_error(max_mag_err), allow_poor=allow_poor), brightest,
         exclude_photflags, solution or ZeroPointRules(), dry_run,
     )  # fmt: skip
-    run = _Run(opened, options, executor_for(workers), progress, on_pass)
-    make_directory(run.folder)
-    try:
-        return run.run()
-    finally:
-        shutil.rmtree(run.folder, ignore_errors=True)
+    with scratch(opened.root) as place:
+        return _Run(opened, options, executor_for(workers), place.path, progress, on_pass).run()
 
 
 def _check_mode(mode: str) -> None:
@@ -168,11 +162,11 @@ class _Run:
     """One call of relcal: what its steps share."""
 
     def __init__(
-        self, db: Database, options: RelcalOptions, executor: Executor, progress: StepProgress | None,
+        self, db: Database, options: RelcalOptions, executor: Executor, folder: Path, progress: StepProgress | None,
         on_pass: Callable[[PassLine], None] | None,
     ) -> None:  # fmt: skip
         self.db, self.options, self.executor, self._progress, self._on_pass = db, options, executor, progress, on_pass
-        self.folder = db.work / new_name()
+        self.folder = folder
         self.seconds: dict[str, float] = {}
 
     def run(self) -> RelcalReport:
@@ -247,5 +241,5 @@ class _Run:
             return Prepared(calibration, self.options.command(), images_cal_rows(snapshot, solutions))
 
         return apply_to_all(
-            self.db.snapshot, self.db.commit, prepare, executor=self.executor, work=self.folder, progress=progress
+            self.db.snapshot, self.db.commit, prepare, executor=self.executor, progress=progress
         )

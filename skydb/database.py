@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 
-from skydb.errors import DataError, UsageError
+from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
 from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, writing
 from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, manifest_path
+from skydb.store.locks import alone
+from skydb.store.mending import how_to_mend
 from skydb.store.snapshot import Snapshot, snapshot_number
 
 DEFAULT_CELL_ROWS = 500_000
@@ -45,7 +49,7 @@ class Database:
 
 
 def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> Database:
-    """Create an empty database in a new directory.
+    """Create an empty database in a new directory, whole or not at all.
 
     Parameters
     ----------
@@ -57,29 +61,68 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     Raises
     ------
     UsageError
-        The directory is not empty, lies on a network file system, or `cell_rows` is not positive.
+        The directory is not empty, may not be written or lies on a network file system; `cell_rows` is not positive.
+    DataError
+        The disk is full or fails.
     """
     root = Path(fspath(path)).absolute()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError("already exists and is not an empty directory", str(root), "choose another name")
     if cell_rows < 1:
         raise UsageError(f"cell_rows must be at least 1, not {cell_rows}")
-    try:
-        for folder in (DATA, COMMITS, TAGS, WORK):
-            make_directory(root / folder)
-    except OSError as error:
-        raise UsageError(f"cannot create the database: {error}", str(root), "choose a writable place") from error
     identity = uuid.uuid4().hex
-    create_catalog(root, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
-    _first_snapshot(root)
-    fsync_directory(root)
+    with clear_disk_errors(root), _new_folder(root):
+        _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
+        for name in (*_FOLDERS, CATALOG):  # the catalog makes it a database: last
+            (root / _NEW / name).rename(root / name)
+        (root / _NEW).rmdir()
+        fsync_directory(root)
     return Database(root, identity, cell_rows)
 
 
-def _first_snapshot(root: Path) -> None:
-    """Write snapshot 0: an empty sky under the nominal calibration 0."""
+_FOLDERS = (DATA, COMMITS, TAGS, WORK)
+_NEW = ".skydb-new"
+"""Where a database is built, inside its folder."""
+
+
+@contextmanager
+def _new_folder(root: Path) -> Iterator[None]:
+    """Make and hold an empty folder, also from what a killed creation left; if the block fails, it is as it was."""
+    was_there = root.exists()
+    if was_there and not root.is_dir():
+        raise UsageError("already exists and is not a directory", str(root), "choose another name")
+    try:
+        make_directory(root)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError("is not a directory", error.filename, "choose another place") from None
+    with alone(root) as held:
+        if not held:
+            raise BusyError("another process creates a database here", str(root), "wait and try again")
+        left = {p.name for p in root.iterdir()}
+        if left and not (_NEW in left and left <= {_NEW, *_FOLDERS}):
+            raise UsageError("already exists and is not an empty directory", str(root), "choose another name")
+        try:
+            _remove_parts(root)
+            yield
+        except BaseException:
+            _remove_parts(root)
+            if not was_there:
+                root.rmdir()
+            raise
+
+
+def _remove_parts(root: Path) -> None:
+    """Remove what a creation has made so far."""
+    (root / CATALOG).unlink(missing_ok=True)
+    for name in (*_FOLDERS, _NEW):
+        shutil.rmtree(root / name, ignore_errors=True)
+
+
+def _build(root: Path, meta: dict[str, str]) -> None:
+    """Write the folders, the catalog and snapshot 0: an empty sky under the nominal calibration 0."""
     from skydb import __version__
 
+    for folder in _FOLDERS:
+        make_directory(root / folder)
+    create_catalog(root, meta)
     with writing(root) as connection:
         connection.execute("INSERT INTO calibrations VALUES (0, 'nominal', '', 0, 0, NULL, '{}', 0)")
         connection.execute(
@@ -107,7 +150,7 @@ def open(path: str | PathLike[str]) -> Database:
         (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
     if "format" not in meta or head is None:
         raise DataError(
-            "the catalog has no format or no snapshot", str(root / CATALOG), "restore it from its manifests"
+            "the catalog has no format or no snapshot", str(root / CATALOG), how_to_mend(root / CATALOG)
         )
     if int(meta["format"]) > FORMAT_VERSION:
         raise UsageError(f"its format {meta['format']} is later than this skydb reads", str(root), "upgrade skydb")
@@ -115,10 +158,6 @@ def open(path: str | PathLike[str]) -> Database:
         what = f"its format {meta['format']} is older than this skydb reads ({FORMAT_VERSION})"
         raise UsageError(what, str(root), "make it anew: `skydb create`, then ingest its files again")
     if not manifest_path(root, head).exists():
-        write_manifest(root, head)
+        with suppress(OSError, SkydbError):  # a reader may not write, and needs none
+            write_manifest(root, head)
     return Database(root, meta["database_id"], int(meta["cell_rows"]))
-
-
-def drop_work(folder: Path) -> None:
-    """Remove a job's folder of temporary files."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,7 @@
 
     SkydbError
     ├── UsageError     fix the call            exit code 2
-    ├── DataError      fix the data            exit code 3
+    ├── DataError      fix the data            exit code 3   (or the disk that they lie on)
     └── BusyError      wait and try again      exit code 4
         └── CommitConflict   another writer came first; the caller starts again from the new state
 
@@ -13,7 +13,10 @@ survives the way back from a worker process.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
 
 
 class SkydbError(Exception):
@@ -50,6 +53,43 @@ class BusyError(SkydbError):
 
 class CommitConflict(BusyError):
     """Another writer committed first to what this commit has read."""
+
+
+_FREE_SPACE = "free some space and run the command again: nothing is left half done"
+_ALLOW = "ask its owner for the right, or work on a copy"
+_OF_DISK: dict[int, tuple[type[SkydbError], str, str]] = {
+    errno.ENOSPC: (DataError, "no space left on device", _FREE_SPACE),
+    errno.EDQUOT: (DataError, "disk quota exceeded", _FREE_SPACE),
+    errno.EFBIG: (DataError, "file too large", "raise the limit (ulimit -f) and run the command again"),
+    errno.EIO: (DataError, "input/output error", "check the disk, then run the command again"),
+    errno.EROFS: (UsageError, "the file system is read-only", "mount it writable, or work on a copy"),
+    errno.EACCES: (UsageError, "permission denied", _ALLOW),
+    errno.EPERM: (UsageError, "operation not permitted", _ALLOW),
+}
+"""What a disk refuses, by number: who has to act, what, and what to do."""
+
+
+def disk_error(error: OSError, where: str | PathLike[str]) -> SkydbError | None:
+    """Return an error of skydb for what a full, failing or closed disk raised; None where the disk is not to blame.
+
+    `where` is named if the error itself names no file.
+    """
+    if error.errno not in _OF_DISK:
+        return None
+    kind, what, todo = _OF_DISK[error.errno]
+    return kind(what, str(error.filename or fspath(where)), todo)
+
+
+@contextmanager
+def clear_disk_errors(where: str | PathLike[str]) -> Iterator[None]:
+    """Raise what the disk refuses in the block as an error of skydb; every other error passes as it is."""
+    try:
+        yield
+    except OSError as error:
+        clear = disk_error(error, where)
+        if clear is None:
+            raise
+        raise clear from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

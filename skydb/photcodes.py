@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from os import PathLike, fspath
 
 from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError, did_you_mean
 from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
 from skydb.store.commit import Changes
-from skydb.store.parquet import store_rows
+from skydb.store.scratch import Scratch, scratch
 
 ATTEMPTS = 10
 
@@ -52,22 +53,23 @@ def add_photcode(db: Database, photcode: Photcode) -> int:
 def _add(db: Database, given: Iterable[Photcode], command: str) -> int:
     """Commit the photcodes that the database lacks, again if another writer comes first."""
     rows = tuple(given)
-    for attempt in range(ATTEMPTS):
-        snapshot = db.snapshot()
-        known = Photcodes.from_arrow(snapshot.read_global("photcodes"))
-        merged = known.merge(rows)
-        if merged == known:
-            return 0
-        file = store_rows(db.root, db.id, merged.to_arrow(), "photcodes")
-        old = tuple(f.name for f in snapshot.files("photcodes"))
-        changes = Changes(
-            "photcodes", command, snapshot.id, adds=(file,), replaces=old, replaces_globals=("photcodes",)
-        )
-        try:
-            db.commit(changes)
-        except CommitConflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-            continue
-        return len(merged) - len(known)
-    raise AssertionError("unreachable")
+    with scratch(db.root) as place:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(CommitConflict):
+                return _merge(db, rows, command, place)
+        return _merge(db, rows, command, place)
+
+
+def _merge(db: Database, given: Iterable[Photcode], command: str, place: Scratch) -> int:
+    """Commit the photcodes that the newest snapshot lacks."""
+    snapshot = db.snapshot()
+    known = Photcodes.from_arrow(snapshot.read_global("photcodes"))
+    merged = known.merge(given)
+    if merged == known:
+        return 0
+    file = place.store(snapshot, merged.to_arrow(), "photcodes")
+    old = tuple(f.name for f in snapshot.files("photcodes"))
+    db.commit(
+        Changes("photcodes", command, snapshot.id, adds=(file,), replaces=old, replaces_globals=("photcodes",))
+    )
+    return len(merged) - len(known)

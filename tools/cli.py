@@ -7,9 +7,12 @@ it is loaded when it is called, so that `skydb --help` stays quick. The helps of
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,7 +20,7 @@ from importlib.util import find_spec
 import click
 
 import skydb
-from skydb.errors import SkydbError, did_you_mean
+from skydb.errors import SkydbError, did_you_mean, disk_error
 
 COMMANDS = {
     "Databases": {
@@ -54,7 +57,8 @@ COMMANDS = {
 """Short help of every command, by section. A command is listed when its module is there."""
 
 PACKAGE = "skydb.tools.commands"
-INTERRUPTED = 130
+STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+"""Signals that stop a command, which clears up and says so; its exit code is then 128 and the signal's number."""
 
 
 @dataclass
@@ -118,7 +122,8 @@ def _module(name: str) -> str:
     cls=Commands,
     params=[_debug_option()],
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Every command has --help. Exit codes: 2 fix the call, 3 fix the data, 4 wait and try again.",
+    epilog="Every command has --help. Exit codes: 2 fix the call, 3 fix the data or their disk, 4 wait and try again, "
+    "130 interrupted, 143 terminated.",
 )
 @click.version_option(skydb.__version__, prog_name="skydb", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -134,19 +139,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The words after `skydb`; None: of this process.
     """
     run = Run()
-    try:
-        answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
-        sys.stdout.flush()
-        return answer if isinstance(answer, int) else 0
-    except (Exception, KeyboardInterrupt) as error:
-        if run.debug:
-            traceback.print_exc()
-        return _report(error)
+    with _stoppable():
+        try:
+            answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
+            sys.stdout.flush()
+            return answer if isinstance(answer, int) else 0
+        except (Exception, KeyboardInterrupt) as error:
+            if run.debug:
+                traceback.print_exc()
+            return _report(error)
 
 
 def relcal() -> int:
     """Run `skydb relcal`, which is a command of its own too."""
     return main(["relcal", *sys.argv[1:]])
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to end; it unwinds as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP stop the block as Ctrl-C does, once; a signal that the caller ignores stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+
+    def stop(number: int, _: object) -> None:
+        for other in heard:
+            signal.signal(other, signal.SIG_IGN)  # a batch system sends it again and again: let the clearing up end
+        raise Stopped(number)
+
+    for number in heard:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def _report(error: BaseException) -> int:
@@ -164,14 +201,26 @@ def _report(error: BaseException) -> int:
         case click.ClickException():
             return _say(error.format_message(), error.exit_code)
         case KeyboardInterrupt() | click.Abort():
-            return _say("interrupted", INTERRUPTED)
+            return _stop(error)
         case SkydbError():
             return _say(str(error), error.exit_code)
         case OSError():
-            return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+            clear = disk_error(error, "the disk")
+            text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            return _say(str(clear), clear.exit_code) if clear else _say(text, 1)
         case _:
             name = type(error).__name__
             return _say(f"{name}: {error} (this is a fault of skydb: run it again with --debug, and report it)", 1)
+
+
+def _stop(error: BaseException) -> int:
+    """End what still works, and say which signal it was."""
+    from skydb.parallel.executor import stop_workers
+
+    stop_workers()
+    cause = error if isinstance(error, Stopped) else error.__cause__
+    number = cause.number if isinstance(cause, Stopped) else signal.SIGINT
+    return _say(STOPS[number], 128 + number)
 
 
 def _say(text: str, exit_code: int) -> int:

@@ -128,7 +128,7 @@ def _files_of(snapshot: Snapshot, cell: Cell) -> tuple[str, ...]:
 
 def apply_to_all(
     snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], prepare: Callable[[Snapshot], Prepared], *,
-    executor: Executor, work: Path | None = None, progress: Progress | None = None,
+    executor: Executor, progress: Progress | None = None,
 ) -> int:  # fmt: skip
     """Apply a calibration to every cell and commit it; return the snapshot.
 
@@ -136,8 +136,6 @@ def apply_to_all(
     ----------
     prepare
         Gives, for a snapshot, the calibration and the rows of `images_cal` of all its images.
-    work
-        A folder for temporary files; by default that of the database.
 
     Raises
     ------
@@ -145,7 +143,7 @@ def apply_to_all(
         Other writers changed the database again and again.
     """
     rewriting = Rewriting(executor, progress)
-    with scratch(snapshot_now().root, work) as place:
+    with scratch(snapshot_now().root) as place:
 
         def attempt() -> int:
             snapshot = snapshot_now()

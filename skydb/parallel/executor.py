@@ -7,13 +7,16 @@ lists of files. Results come in the order of the items, so that no answer depend
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from skydb.errors import SkydbError, UsageError
+
+from .workers import start_worker
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -30,6 +33,9 @@ _WORKER_ENVIRONMENT = {
     "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
 }
 """One thread of everything in a worker, so that workers do not fight over cores."""
+
+
+_pools: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Executor(Protocol):
@@ -82,8 +88,10 @@ class ProcessExecutor:
         from loky import get_reusable_executor
 
         pool = get_reusable_executor(
-            self.workers, timeout=IDLE_SECONDS, initializer=_start_worker, env=_WORKER_ENVIRONMENT
-        )
+            self.workers, timeout=IDLE_SECONDS, initializer=start_worker, initargs=(os.getpid(),),
+            env=_WORKER_ENVIRONMENT,
+        )  # fmt: skip
+        _pools.add(pool)
         call = partial(_in_folder, os.getcwd(), task)
         waiting = deque(pool.submit(call, item) for item in todo[: 2 * self.workers])
         try:
@@ -117,12 +125,11 @@ def _answer_of(future: Future[Answer]) -> Answer:
         ) from error
 
 
-def _start_worker() -> None:
-    """Give a worker one thread of Arrow's pools too."""
-    import pyarrow as pa
-
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
+def stop_workers() -> None:
+    """Kill the workers of this process, whatever they are at; what they leave is cleared up by their job."""
+    for pool in list(_pools):
+        pool.shutdown(wait=True, kill_workers=True)
+    _pools.clear()
 
 
 def executor_for(workers: int | None = None) -> Executor:

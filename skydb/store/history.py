@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from skydb.errors import UsageError
+from skydb.errors import UsageError, clear_disk_errors
 from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading, writing
@@ -63,20 +66,33 @@ def catalog_table(snapshot: Snapshot, name: str) -> pa.Table:
     return pa.table(columns, schema=declared.arrow)
 
 
-def known_digests(snapshot: Snapshot) -> dict[str, str]:
-    """Return the content digests of every ingested file, with the file's name."""
-    with reading(snapshot.root) as connection:
-        return dict(connection.execute(f"SELECT digest, file FROM ingest_log WHERE {alive(snapshot.id)}"))
+def known_digests(snapshot: Snapshot, digests: Iterable[str]) -> dict[str, str]:
+    """Return those of some content digests that are of ingested files, with the files' names."""
+    return _known(snapshot, "ingest_log", ("digest", "file"), digests)
 
 
-def known_images(snapshot: Snapshot) -> dict[int, str]:
-    """Return the ids of every image in the database, with the name of the file that brought it."""
-    query = f"""
-        SELECT image_id, COALESCE(file, '') FROM image_index LEFT JOIN
-            (SELECT digest, file FROM ingest_log WHERE {alive(snapshot.id)}) USING (digest)
-        WHERE {alive(snapshot.id)}"""
+def known_images(snapshot: Snapshot, image_ids: Iterable[int]) -> dict[int, str]:
+    """Return those of some image ids that the database has, with the names of the files that brought them."""
+    digest_of: dict[int, str] = _known(snapshot, "image_index", ("image_id", "digest"), image_ids)
+    files = known_digests(snapshot, set(digest_of.values()))
+    return {image: files.get(digest, "") for image, digest in digest_of.items()}
+
+
+def _known(snapshot: Snapshot, table: str, columns: tuple[str, str], keys: Iterable[str | int]) -> dict[Any, str]:
+    """Look up rows by key: a survey has millions of images, and a call asks for a few thousand."""
+    listed = json.dumps(list(keys))
     with reading(snapshot.root) as connection:
-        return dict(connection.execute(query))
+        return dict(connection.execute(lookup_query(table, columns, snapshot.id), (listed, listed)))
+
+
+def lookup_query(table: str, columns: tuple[str, str], at: int) -> str:
+    """Return the query for (key, value) of the rows that a snapshot sees; live and ended rows have an index each."""
+    key, value = columns
+    chosen = (
+        f"SELECT {key}, {value} FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))"
+        f" AND begin_snapshot <= {int(at)}"
+    )
+    return f"{chosen} AND end_snapshot IS NULL UNION ALL {chosen} AND end_snapshot > {int(at)}"
 
 
 def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
@@ -90,22 +106,26 @@ def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,63}", tag):
         raise UsageError(f"{tag!r} is not a tag", None, "use letters, digits, '.', '_', '-'; a letter first")
     number, _ = snapshot_number(root, at)
-    with writing(root) as connection:
+    row = (tag, number, now())
+    with clear_disk_errors(root), writing(root) as connection:
         taken = connection.execute("SELECT snapshot FROM tags WHERE tag = ?", (tag,)).fetchone()
         if taken:
             raise UsageError(f"tag {tag!r} names snapshot {taken[0]} already", str(root), "choose another name")
-        connection.execute("INSERT INTO tags VALUES (?, ?, ?)", (tag, number, now()))
-    write_durably(tag_path(root, tag), lambda path: _copy_catalog(root, path))
+        write_durably(tag_path(root, tag), lambda path: _copy_catalog(root, path, row))
+        connection.execute(_INSERT_TAG, row)
     return number
 
 
-def _copy_catalog(root: Path, path: Path) -> None:
-    """Copy the catalog into one file that needs no write access to be read."""
-    with sqlite3.connect(root / CATALOG) as source, sqlite3.connect(path) as target:
+_INSERT_TAG = "INSERT INTO tags VALUES (?, ?, ?)"
+
+
+def _copy_catalog(root: Path, path: Path, tag: tuple[str, int, str]) -> None:
+    """Copy the catalog, and a tag that it is about to get, into one file that needs no write access to be read."""
+    with closing(sqlite3.connect(root / CATALOG)) as source, closing(sqlite3.connect(path)) as target:
         source.backup(target)
+        target.execute(_INSERT_TAG, tag)
+        target.commit()
         target.execute("PRAGMA journal_mode=DELETE")
-    source.close()
-    target.close()
 
 
 def summary(snapshot: Snapshot) -> dict[str, object]:

@@ -14,7 +14,7 @@ import pytest
 from skydb.calibration import recalibrate
 from skydb.calibration.recalibrate import Prepared, RecalibrateTask, RewrittenCell, apply_to_all, refresh
 from skydb.database import Database
-from skydb.errors import CommitConflict
+from skydb.errors import CommitConflict, DataError
 from skydb.ingest.addstar import addstar
 from skydb.parallel.executor import SerialExecutor
 from skydb.store import scratch
@@ -188,7 +188,7 @@ def test_full_disk_leaves_no_trace(db: Database, monkeypatch: pytest.MonkeyPatch
         return original(*args, **more)  # type: ignore[arg-type]  # passed on as they come
 
     monkeypatch.setattr(scratch, "store_rows", store_rows)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="no space left on device; free some space"):
         applied(db, 0.1)
     assert db.snapshot().id == head
     check_nothing_is_left_over(db)

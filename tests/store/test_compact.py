@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from skydb.database import Database
+from skydb.errors import DataError
 from skydb.ingest.addstar import addstar
 from skydb.parallel.executor import SerialExecutor
 from skydb.store import scratch
@@ -153,7 +154,7 @@ def test_full_disk_leaves_no_trace(db: Database, monkeypatch: pytest.MonkeyPatch
         return original(*args, **more)  # type: ignore[arg-type]  # passed on as they come
 
     monkeypatch.setattr(scratch, "store_rows", store_rows)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="no space left on device; free some space"):
         compacted(db, cell_rows=40)
     assert db.snapshot().id == head
     check_nothing_is_left_over(db)
