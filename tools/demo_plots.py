@@ -1,4 +1,4 @@
-"""The demo's plots: zero points against truth, and a light curve raw and calibrated. They need matplotlib."""
+"""The demo's plot of zero points against truth. It needs matplotlib."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from skydb.database import Database
-from skydb.query.connection import connect
+from skydb.query.lightcurve_plot import BAND_COLOURS
 
 from .score import score_zero_points
 from .score_database import image_zero_points, scored_images, truth_folder
 
-COLOURS = {"g": "#1b9e77", "r": "#d1495b", "i": "#b8860b", "z": "#6a4c93", "y": "#4a4e69"}
 RAW = "0.65"
 
 Array = NDArray[np.float64]
@@ -70,8 +69,8 @@ def _draw_errors(axes: Axes, solved: pa.Table, header: pa.Table) -> None:
         x = np.array([number[name] for name in rows.column("name").to_pylist()])
         axes.plot(x, 1e3 * _errors(rows), **style)
         if band:
-            axes.errorbar(x, 1e3 * _errors(rows), 1e3 * _floats(rows, "mcal_err"), fmt="none", ecolor=COLOURS[band],
-                          elinewidth=0.7, alpha=0.5)  # fmt: skip
+            axes.errorbar(x, 1e3 * _errors(rows), 1e3 * _floats(rows, "mcal_err"), fmt="none",
+                          ecolor=BAND_COLOURS[band], elinewidth=0.7, alpha=0.5)  # fmt: skip
     axes.axhline(0.0, color="0.2", lw=0.8, zorder=1)
     _mark_nights(axes, header)
     bands = ", ".join(f"{band} {1e3 * _rms(_errors(_of_band(solved, band))):.1f}" for band in _bands(solved))
@@ -83,7 +82,7 @@ def _styles(solved: pa.Table, header: pa.Table) -> list[tuple[pa.Table, str, Sty
     """Rows, band and style of every set of points; the headers' come first and have no band."""
     small: Style = {"ls": "none", "marker": "o", "ms": 3.2}
     bands = [
-        (_of_band(solved, band), band, {**small, "color": COLOURS[band], "zorder": 3}) for band in _bands(solved)
+        (_of_band(solved, band), band, {**small, "color": BAND_COLOURS[band], "zorder": 3}) for band in _bands(solved)
     ]
     return [(header, "", {**small, "color": RAW, "mfc": "none", "mew": 0.8, "zorder": 2}), *bands]
 
@@ -92,57 +91,10 @@ def _label(band: str) -> str:
     return f"{band} solved by relcal" if band else "from the headers"
 
 
-def draw_light_curve(db: Database, object_id: int, path: Path) -> None:
-    """Draw an object's magnitudes under nominal zero points and as calibrated; a panel per band, of equal scale."""
-    with connect(db) as connection:
-        rows = connection.lightcurve(object_id).arrow()
-    rows = rows.filter(pc.is_valid(rows.column("mag"))).sort_by("mjd")
-    rows = rows.append_column("number", pa.array(np.arange(rows.num_rows)))
-    bands = _bands(rows)
-    figure = Figure(figsize=(9, 1.2 + 2.8 * len(bands)), layout="constrained")
-    panels = figure.subplots(len(bands), 1, squeeze=False, sharex=True)[:, 0]
-    spans = [_draw_band(axes, _of_band(rows, band), band) for axes, band in zip(panels, bands, strict=True)]
-    half = 0.55 * max(high - low for low, high in spans)
-    for axes, (low, high) in zip(panels, spans, strict=True):
-        axes.set_ylim((low + high) / 2 + half, (low + high) / 2 - half)
-        _mark_dates(axes, _floats(rows, "mjd"))
-    panels[-1].set_xlabel("measurement, in order of time; where a night begins, its MJD")
-    figure.suptitle(
-        f"Light curve of object {object_id}, raw and calibrated\n(error bars: photon noise;"
-        " the simulated sky adds 15 mmag, and flat-field structure)", fontsize=11,
-    )  # fmt: skip
-    figure.savefig(path, dpi=150)
-
-
-def _draw_band(axes: Axes, rows: pa.Table, band: str) -> tuple[float, float]:
-    """Draw one band and return the faintest and brightest magnitude that errors reach."""
-    mag, error, x = (_floats(rows, name) for name in ("mag", "mag_err", "number"))
-    raw = mag + _floats(rows, "mcal") + np.nan_to_num(_floats(rows, "mflat"))
-    axes.vlines(x, raw, mag, color="0.85", lw=1.0, zorder=1)
-    open_circle: Style = {"color": RAW, "mfc": "white"}
-    filled: Style = {"color": COLOURS[band]}
-    for kind, value, style in (("raw (nominal zero points)", raw, open_circle), ("calibrated", mag, filled)):
-        label = f"{kind}: scatter {1e3 * value.std():.0f} mmag"
-        axes.errorbar(x, value, error, fmt="o", ms=4.5, elinewidth=1.0, label=label, zorder=2, **style)
-    axes.axhline(np.average(mag, weights=error**-2), color=COLOURS[band], lw=0.8, alpha=0.6, zorder=1)
-    axes.set(ylabel=f"{band} (mag)")
-    axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.0)
-    every = np.concatenate([raw - error, raw + error, mag - error, mag + error])
-    return float(every.min()), float(every.max())
-
-
 def _mark_nights(axes: Axes, images: pa.Table) -> None:
     night = np.array(images.column("night").to_pylist())
     for edge in np.flatnonzero(np.diff(night)) + 0.5:
         axes.axvline(edge, color="0.9", lw=0.8, zorder=0)
-
-
-def _mark_dates(axes: Axes, mjd: Array) -> None:
-    """Label where each night begins, and part the nights by lines."""
-    first = np.flatnonzero(np.r_[True, np.diff(mjd) > 0.5])
-    for edge in first[1:] - 0.5:
-        axes.axvline(edge, color="0.9", lw=0.8, zorder=0)
-    axes.set_xticks(first, [f"{mjd[k]:.0f}" for k in first], fontsize=8)
 
 
 def _errors(rows: pa.Table) -> Array:
@@ -151,7 +103,7 @@ def _errors(rows: pa.Table) -> Array:
 
 
 def _bands(rows: pa.Table) -> list[str]:
-    return sorted(set(rows.column("band").to_pylist()), key=list(COLOURS).index)
+    return sorted(set(rows.column("band").to_pylist()), key=list(BAND_COLOURS).index)
 
 
 def _of_band(rows: pa.Table, band: str) -> pa.Table:

@@ -221,12 +221,21 @@ def plot(scene: Scene, progress: StepProgress | None) -> Outcome:
     """Draw the zero points against the truth, and the light curve."""
     if find_spec("matplotlib") is None:
         return Outcome("", "no plots: matplotlib is not installed (pip install 'skydb[plot]')", {"plots": []})
-    from .demo_plots import draw_light_curve, draw_zero_points
+    from skydb.query.connection import connect
+    from skydb.query.lightcurve_plot import plot_lightcurve, write_plot
+
+    from .demo_plots import draw_zero_points
 
     paths = [scene.folder / ZERO_POINTS_PLOT, scene.folder / LIGHT_CURVE_PLOT]
     draw_zero_points(scene.db, scene.folder / SURVEY, scene.ingested, paths[0])
-    draw_light_curve(scene.db, scene.star, paths[1])
-    return Outcome("", "\n".join(map(str, paths)), {"plots": [str(path) for path in paths]})
+    with connect(scene.db) as connection:
+        write_plot(plot_lightcurve(connection, scene.star, raw=True), paths[1])
+    name, picture = scene.shown(DATABASE), scene.shown(LIGHT_CURVE_PLOT)
+    return Outcome(
+        f"skydb lightcurve {name} {scene.star} --plot {picture} --raw",
+        "\n".join(map(str, paths)),
+        {"plots": [str(path) for path in paths]},
+    )
 
 
 STEPS: dict[str, Callable[[Scene, StepProgress | None], Outcome]] = {
