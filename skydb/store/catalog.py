@@ -45,10 +45,12 @@ CREATE TABLE ingest_log (
     n_measurements INTEGER NOT NULL, n_nulled INTEGER NOT NULL, reasons TEXT NOT NULL,
     begin_snapshot INTEGER NOT NULL, end_snapshot INTEGER);
 CREATE UNIQUE INDEX live_digests ON ingest_log (digest) WHERE end_snapshot IS NULL;
+CREATE INDEX ended_digests ON ingest_log (digest) WHERE end_snapshot IS NOT NULL;
 CREATE TABLE image_index (
     image_id INTEGER NOT NULL, image_key TEXT NOT NULL, exposure_id INTEGER NOT NULL, digest TEXT NOT NULL,
     begin_snapshot INTEGER NOT NULL, end_snapshot INTEGER);
 CREATE UNIQUE INDEX live_images ON image_index (image_id) WHERE end_snapshot IS NULL;
+CREATE INDEX ended_images ON image_index (image_id) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX images_of_snapshot ON image_index (begin_snapshot);
 CREATE TABLE calibrations (
     calibration_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, bands TEXT NOT NULL, n_images INTEGER NOT NULL,

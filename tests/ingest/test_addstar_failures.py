@@ -15,7 +15,7 @@ from loky import get_reusable_executor
 
 import skydb.database as database
 from skydb.database import Database
-from skydb.errors import BusyError, CommitConflict
+from skydb.errors import BusyError, CommitConflict, DataError
 from skydb.ingest import batches, routing
 from skydb.ingest.addstar import addstar
 from skydb.ingest.routing import InputFile, group_files
@@ -175,7 +175,7 @@ def test_full_disk_leaves_no_trace_and_a_second_run_succeeds(
         return original(*args, **more)  # type: ignore[arg-type]  # passed on as they come
 
     monkeypatch.setattr(scratch, "store_rows", store_rows)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="no space left on device; free some space"):
         addstar(db, night[2:], workers=1)
     assert len(calls) == number
     assert db.snapshot().id == head
@@ -191,7 +191,7 @@ def test_full_disk_while_reading_is_no_fault_of_the_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(routing, "write_spill", write_spill)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="no space left on device; free some space"):
         addstar(db, night[2:], workers=1)
     check_nothing_is_left_over(db)
 
@@ -236,7 +236,7 @@ def test_failure_after_the_transaction_loses_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(commit_module, "write_manifest", write_manifest)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="no space left on device; free some space"):
         addstar(db, night[2:], workers=1)
     monkeypatch.undo()
     opened = database.open(db.root)
