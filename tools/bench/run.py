@@ -12,11 +12,13 @@ from typing import Any
 
 from skydb.errors import UsageError
 
-from . import building, queries
+from . import building, many_cells, queries
 from .case import OURS, Case, Figure, measure
 from .scene import Scene, machine
 
-GROUPS: Mapping[str, Callable[[Scene], Iterator[Case]]] = {"building": building.cases, "queries": queries.cases}
+GROUPS: Mapping[str, Callable[[Scene], Iterator[Case]]] = {
+    "building": building.cases, "queries": queries.cases, "cells": many_cells.cases,
+}  # fmt: skip
 """The cases, by group."""
 
 RESULTS = "bench.json"

@@ -65,12 +65,17 @@ class Scene:
         )  # fmt: skip
 
     def new_database(self, name: str) -> Database:
-        """Return an empty database with the photcodes of the survey, in the place of an earlier one of that name."""
+        """Return a fresh database with the photcodes of the survey."""
         assert self.exposures
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        db = database.create(self.folder / name)
+        db = self.fresh_database(name)
         import_photcodes(db, self.folder / "survey" / "photcodes.dat")
         return db
+
+    def fresh_database(self, name: str) -> Database:
+        """Return an empty database, in the place of an earlier one of that name."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return database.create(self.folder / name)
 
     @cached_property
     def db(self) -> Database:
