@@ -1,0 +1,100 @@
+"""A database of many cells: what opening it, planning a cone and a commit that touches many of them take.
+
+Its cells hold no rows: every file of the catalog is the same one on disk, for only the catalog is asked.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import count
+
+import pyarrow as pa
+
+from skydb import database
+from skydb.database import Database
+from skydb.query.connection import connect
+from skydb.schema.tables import TABLES
+from skydb.store.cells import Cell
+from skydb.store.commit import Changes
+from skydb.store.files import DataFile
+from skydb.store.parquet import store_rows
+from skydb.store.snapshot import Snapshot
+
+from .case import OURS, Case
+from .scene import Scene, random_numbers
+
+GROUP = "cells"
+ORDER, CELLS, REWRITTEN = 7, 100_000, 10_000
+SKY_TABLES = ("object_seeds", "measurements", "measurements_cal", "objects", "object_bands")
+
+
+def cases(scene: Scene) -> Iterator[Case]:
+    """Yield the cases; they share one database."""
+    db = _many_cells(scene)
+    yield Case("open", GROUP, f"open {CELLS:,} cells", {OURS: partial(_opened, db)}, goal="300 ms")
+    with connect(db) as con:
+        centres = iter(random_numbers("plan").uniform((0, -60), (360, 60), (10_000, 2)).tolist())
+
+        def planned() -> None:
+            ra, dec = next(centres)
+            con.explain(f"SELECT * FROM objects WHERE in_cone(ra, dec, {ra}, {dec}, 1)").arrow()
+
+        yield Case("plan", GROUP, "plan a cone of 1 degree", {OURS: planned}, goal="20 ms")
+    commits = count()
+    yield Case(
+        "commit", GROUP, f"replace the calibrated and derived files of {REWRITTEN:,} cells",
+        {OURS: lambda: _rewrite(db, next(commits))}, goal="2 s", repeat=7,
+    )  # fmt: skip
+
+
+def _opened(db: Database) -> int:
+    with connect(db.root) as con:
+        return len(con.snapshot.cells())
+
+
+def _many_cells(scene: Scene) -> Database:
+    """Return a new database of so many cells, one after another on the sky."""
+    scene.say(f"making a catalog of {CELLS:,} cells")
+    db = scene.fresh_database("cells.sky")
+    snapshot = db.snapshot()
+    cells = [Cell(ORDER, number, drift_arcsec=1.0) for number in range(CELLS)]
+    models = {table: _model(db, table, cells[0]) for table in SKY_TABLES}
+    files = [file for cell in cells for file in _files(models, cell, SKY_TABLES)]
+    db.commit(Changes("ingest", "addstar", snapshot.id, adds=tuple(files), cells=tuple(cells)))
+    return database.open(db.root)
+
+
+def _model(db: Database, table: str, cell: Cell) -> DataFile:
+    """Store the one file, without rows, that stands for all of a table."""
+    rows = pa.Table.from_batches([], TABLES[table].arrow)
+    return store_rows(db.root, db.id, rows, table, cell=cell.key)
+
+
+def _files(models: dict[str, DataFile], cell: Cell, tables: tuple[str, ...]) -> Iterator[DataFile]:
+    """Yield a file for each table of a cell; the calibrated one lies beside the raw one, if that is among them."""
+    raw = None
+    for table in tables:
+        file = replace(models[table], name=uuid.uuid4().hex, norder=cell.norder, npix=cell.npix)
+        raw = file.name if table == "measurements" else raw
+        yield replace(file, base=raw) if table == "measurements_cal" else file
+
+
+def _rewrite(db: Database, turn: int) -> int:
+    """Replace the calibrated and derived files of some cells, as an apply does; return how many files ended."""
+    snapshot = db.snapshot()
+    cells = snapshot.cells()[turn * REWRITTEN % CELLS :][:REWRITTEN]
+    old = _live(snapshot, cells)
+    new = tuple(replace(file, name=uuid.uuid4().hex) for file in old)
+    db.commit(Changes(
+        "relcal", "relcal", snapshot.id, adds=new, replaces=tuple(f.name for f in old), cells=tuple(cells),
+    ))  # fmt: skip
+    return len(old)
+
+
+def _live(snapshot: Snapshot, cells: list[Cell]) -> list[DataFile]:
+    keys = {cell.key for cell in cells}
+    tables = ("measurements_cal", "objects", "object_bands")
+    return [f for table in tables for f in snapshot.files(table) if (f.norder, f.npix) in keys]
