@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.errors import DataError, UsageError
+from skydb.schema.identity import image_words
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
 
@@ -83,7 +85,7 @@ def refuse_known_images(
     summaries
         In the order of the call.
     known
-        Image ids of the database, with the files that they came from.
+        Those of their images that the database has, with the files that they came from.
     names
         Names of the files, by number.
     """
@@ -96,12 +98,22 @@ def refuse_known_images(
             if twice is None:
                 seen.update(dict.fromkeys(ids, names[summary.number]))
             else:
-                image = summary.images.column("name")[twice].as_py() or summary.images.column("image_key")[twice]
-                what = f"its image {image} is in the database already, from {seen[ids[twice]]}"
-                error = DataError(what, names[summary.number], "a second copy of an image is refused")
+                image = summary.images.slice(twice, 1).to_pylist()[0]
+                error = _second_copy(image, names[summary.number], first=seen[ids[twice]])
                 summary = replace(summary, error=str(error))
         checked.append(summary)
     return checked
+
+
+def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
+    """Return the error of a file whose image is there already, from the file `first`."""
+    words = image_words(image["image_key"])
+    what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
+    todo = (
+        "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode, chip"
+        " and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
+    )
+    return DataError(what, file, todo)
 
 
 def build_batch(

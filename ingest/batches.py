@@ -55,12 +55,13 @@ def _examine(
     job: Job, paths: Sequence[str], progress: Callable[[int, int], None]
 ) -> tuple[list[InputFile], dict[str, FileReport]]:
     """Digest every file; files that are missing or known are reported at once."""
-    known = known_digests(job.db.snapshot())
     inputs: list[InputFile] = []
     reports: dict[str, FileReport] = {}
     todo = list(dict.fromkeys(paths))
     executor = job.executor_of(sum(map(_size, todo)) / DIGEST_BYTES_PER_SECOND)
-    for path, (digest, size, error) in zip(todo, executor.map(_digest, todo, progress=progress), strict=True):
+    digested = list(executor.map(_digest, todo, progress=progress))
+    known = known_digests(job.db.snapshot(), {digest for digest, _, _ in digested})
+    for path, (digest, size, error) in zip(todo, digested, strict=True):
         if error is not None:
             reports[path] = FileReport(path, "failed", error=error)
         elif digest in known:

@@ -101,12 +101,13 @@ def _base(job: Job, batch: RoutedBatch) -> Base:
     stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
     photcodes = job.photcodes(snapshot)
     _check_numbers(batch.photcodes, photcodes)
-    digests = known_digests(snapshot)
+    digests = known_digests(snapshot, [f.digest for f in batch.files])
     known = {f.number for f in batch.files if f.digest in digests}
+    read = [replace(s, known=s.number in known) for s in batch.summaries]
+    brought = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
     summaries = refuse_known_images(
-        [replace(s, known=s.number in known) for s in batch.summaries], known_images(snapshot),
-        {f.number: f.path for f in batch.files},
-    )  # fmt: skip
+        read, known_images(snapshot, brought), {f.number: f.path for f in batch.files}
+    )
     images = build_batch(
         summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
     )

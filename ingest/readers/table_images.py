@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from skydb.schema.identity import exposure_id, image_id, image_key
+from skydb.schema.identity import exposure_id, image_id, image_key, key_parts
 from skydb.schema.photcodes import Photcode
 from skydb.schema.tables import EXPOSURES, IMAGES
 
@@ -99,7 +99,7 @@ def image_tables(
     common = _common(moments, exposures, kind)
     images: dict[str, Any] = {
         "image_id": pa.array([image_id(key) for key in keys], pa.int64()), "image_key": pa.array(keys),
-        "name": pa.array([f"{file}[{chip}]" if chip else file for chip in chips]),
+        "name": pa.array([f"{file}[{' '.join(filter(None, key_parts(key)[1:]))}]" for key in keys]),
         "code": pa.array([code.code for code in photcodes], pa.int32()),
         **common, **_with_circle(columns.images),
     }  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from datetime import datetime, timedelta
 
 from skydb.errors import DataError
@@ -50,6 +51,25 @@ def image_id(key: str) -> int:
     """
     digest = hashlib.blake2b(key.encode("utf-8"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def key_parts(key: str) -> list[str]:
+    """Return what an image key was joined of: kind, start, photcode, chip, exposure.
+
+    >>> key_parts("chip|2014-08-31T06:00:00.000|GPC1.g.XY01||o1")
+    ['chip', '2014-08-31T06:00:00.000', 'GPC1.g.XY01', '', 'o1']
+    """
+    return [re.sub(r"\\(.)", r"\1", part, flags=re.S) for part in re.findall(r"((?:\\.|[^|\\])*)(?:\||$)", key, re.S)[:5]]
+
+
+def image_words(key: str) -> str:
+    """Return what makes an image unique, in words.
+
+    >>> image_words("chip|2014-08-31T06:00:00.000|GPC1.g.XY01||o1")
+    'start 2014-08-31T06:00:00.000 UTC, photcode GPC1.g.XY01, exposure o1'
+    """
+    words = ("start {} UTC", "photcode {}", "chip {}", "exposure {}")
+    return ", ".join(word.format(part) for word, part in zip(words, key_parts(key)[1:], strict=True) if part)
 
 
 def exposure_key(*, kind: str, utc_start: float | None, name: str | None = None) -> str:

@@ -111,6 +111,9 @@ def test_second_copy_of_an_image_is_refused(db: Database, night: list[Path]) -> 
     for report, place in ((here, 1), (later, 0)):
         assert "in the database already" in (report.files[place].error or "")
         assert str(night[0]) in (report.files[place].error or "")
+        assert "(start 2014-08-31T06:00:00.000 UTC, photcode CAM.g.XY01, " in (report.files[place].error or "")
+        assert "exposure o0-0)" in (report.files[place].error or "")
+        assert "tell the two apart by what makes an image" in (report.files[place].error or "")
     check_conservation(db)
 
 

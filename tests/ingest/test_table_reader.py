@@ -86,6 +86,13 @@ def test_chunk_has_declared_schemas_and_required_columns(tmp_path):
     assert chunk.detections["det_id"].to_pylist() == [0]
 
 
+def test_images_of_one_table_have_names_of_their_own(tmp_path):
+    text = "ra,dec,mjd,mag\n1,2,59000,-7\n1,2,59001,-7\n1,2,59000,-8\n"
+    chunk, = read(rows(tmp_path, text), detections_mapping(tmp_path))
+    days = ("2020-05-31", "2020-06-01")
+    assert chunk.images["name"].to_pylist() == [f"t.csv[{day}T00:00:00.000 X.g]" for day in days]
+
+
 def test_times_are_tai_at_mid_exposure_and_utc_at_the_start(tmp_path):
     chunk, = read(rows(tmp_path, "ra,dec,mjd,mag\n1,2,59000.25,-7\n"), detections_mapping(tmp_path))
     start = Time(59000.25, format="mjd", scale="utc")
@@ -542,7 +549,7 @@ def write_images(path: Path, *, idnum: tuple[int, ...] = (8, 8), chips: tuple[st
 def test_rows_that_are_images_give_images_and_no_detections(tmp_path):
     chunk, = read(write_images(tmp_path / "t.fits"), image_list(tmp_path))
     assert (chunk.n_in, chunk.rejected, chunk.detections.num_rows) == (0, {}, 0)
-    assert chunk.images["name"].to_pylist() == ["t.fits[a]", "t.fits[b]"]
+    assert chunk.images["name"].to_pylist() == [f"t.fits[2020-05-30T23:58:33.000 X.g {c} 8]" for c in "ab"]
     assert chunk.images["zpt_obs"].to_pylist() == [25.0, 26.0]
     assert chunk.images["sky"].to_pylist() == [2.0, None]
     assert chunk.images["ra"].to_pylist() == pytest.approx([0.0, 0.0], abs=1e-9)

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skydb.errors import DataError
-from skydb.schema.identity import exposure_id, exposure_key, image_id, image_key
+from skydb.schema.identity import exposure_id, exposure_key, image_id, image_key, key_parts
 
 words = st.text(max_size=8)
 
@@ -23,6 +23,13 @@ def test_ids_are_fixed_for_ever():
 @given(st.text())
 def test_id_fits_a_signed_64_bit_integer_and_is_not_negative(text):
     assert 0 <= image_id(text) < 2**63
+
+
+@settings(deadline=None)
+@given(words, words, words)
+def test_parts_of_a_key_come_back(photcode, chip, exposure):
+    parts = key_parts(key(photcode=photcode, chip=chip, exposure=exposure))
+    assert parts == ["chip", "2014-08-31T06:00:00.000", photcode.strip(), chip.strip(), exposure.strip()]
 
 
 @pytest.mark.parametrize(
