@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from skydb.errors import UsageError
+from skydb.kernels.distinct import distinct
 from skydb.sky.partition import intersect_ranges
 from skydb.sky.pixels import centres, largest_radius_deg
 from skydb.sky.regions import Region
@@ -102,15 +102,9 @@ class Atlas:
         return [part for c in touched for part in _part(c, clip(ranges, c.lo, c.hi))]
 
     def parts_of_objects(self, object_ids: Sequence[int] | Ints) -> list[CellPart]:
-        """Return the cells that hold some objects.
-
-        Raises
-        ------
-        UsageError
-            Ids that are no whole numbers.
-        """
-        ids = whole_numbers(object_ids)
-        ids = np.unique(ids[(ids >= 0) & (ids < np.iinfo(np.int64).max)])
+        """Return the cells that hold some objects."""
+        ids = np.asarray(object_ids, dtype=np.int64)
+        ids = distinct(ids[(ids >= 0) & (ids < np.iinfo(np.int64).max)])
         return self.parts_of_ranges(np.stack([ids, ids + 1], axis=1))
 
     def files(self, table: str, parts: Sequence[CellPart]) -> list[list[DataFile]]:
@@ -122,20 +116,6 @@ class Atlas:
             for file in self.snapshot.files(table):
                 self._listed[table].setdefault((file.norder or 0, file.npix or 0), []).append(file)
         return [self._listed[table].get(part.cell.key, []) for part in parts]
-
-
-def whole_numbers(values: Sequence[int] | Ints) -> Ints:
-    """Return object ids as an array.
-
-    Raises
-    ------
-    UsageError
-        One that is no whole number: a float has lost the last digits of an id.
-    """
-    given = np.asarray(values)
-    if given.size and given.dtype.kind not in "iu":
-        raise UsageError(f"object ids of type {given.dtype}", None, "give whole numbers")
-    return given.astype(np.int64).ravel()
 
 
 def clip(ranges: Ints, lo: int, hi: int) -> Ints:

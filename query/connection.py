@@ -9,18 +9,29 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import pyarrow as pa
 
 from skydb import database
 from skydb.database import Database
-from skydb.errors import UsageError, did_you_mean
+from skydb.errors import UsageError
+from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.model import Column
-from skydb.sky.regions import Cone, Region
+from skydb.sky.regions import Region
 from skydb.store.arrays import numbers_of
 from skydb.store.snapshot import Snapshot
 
-from .atlas import Atlas, CellPart, whole_numbers
+from .arguments import (
+    AngleLike,
+    Position,
+    columns_named,
+    cone_of,
+    object_ids,
+    require_text,
+    sky_table_named,
+    snapshot_named,
+)
+from .atlas import Atlas, CellPart
+from .described import column_facts, description, facts_of_schema, table_facts
 from .failures import clear_errors, require_whole
 from .names import codes_of, looked_up, stored_columns, with_names
 from .results import Result
@@ -41,8 +52,6 @@ STANDARD = {
     ),
 }  # fmt: skip
 """Standard columns of cones and light curves; those of measurements all lie in the calibrated file."""
-
-ALL = "*"
 
 
 class StaleWarning(UserWarning):
@@ -70,9 +79,18 @@ def connect(
     ------
     UsageError
         No such database, snapshot or tag.
+
+    Examples
+    --------
+    ::
+
+        with skydb.connect("survey.sky", at="DR1") as con:
+            print(con.sql("SELECT band, count(*) AS n FROM measurements GROUP BY band"))
     """
+    if not isinstance(db, Database | str | PathLike):
+        raise UsageError(f"a {type(db).__name__} is no database", "connect", "give its path, or an open one")
     opened = db if isinstance(db, Database) else database.open(db)
-    return Connection(opened.snapshot(at), memory_limit=memory_limit, threads=threads)
+    return Connection(opened.snapshot(snapshot_named(at)), memory_limit=memory_limit, threads=threads)
 
 
 class Connection:
@@ -95,6 +113,10 @@ class Connection:
         state = ", closed" if self._closed else ""
         return f"<skydb connection to {self.snapshot.root}, snapshot {self.snapshot.id}{state}>"
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        todo = "call skydb.connect in each process; answers can be pickled"
+        raise UsageError("a connection cannot be pickled", str(self.snapshot.root), todo)
+
     def close(self) -> None:
         """Close the connection; results that were not fetched are lost."""
         self._closed = True
@@ -109,15 +131,54 @@ class Connection:
         ------
         UsageError
             The name is that of a skydb table, or no plain identifier; `table` is no table.
+
+        Examples
+        --------
+        ::
+
+            con.register("mine", Table.read("targets.fits"))
+            con.sql("SELECT o.*, m.note FROM objects o JOIN mine m USING (object_id)").table()
         """
-        require_free_name(name)
+        require_free_name(require_text(name, "register", 'give a name, then the table: register("mine", table)'))
         self._tables[name.lower()] = arrow_of(table)
 
+    def tables(self) -> Result:
+        """Return the tables that SQL knows, registered ones too: name, number of columns, DVO name, meaning.
+
+        `con.sql("SHOW TABLES")` is the same.
+        """
+        return Result(table_facts(self._tables), {})
+
+    def columns(self, table: str) -> Result:
+        """Return the columns of a table: name, type, unit, meaning, DVO name, UCD.
+
+        `con.sql("DESCRIBE objects")` is the same.
+
+        Parameters
+        ----------
+        table
+            Its name, or DVO's, in any case.
+
+        Raises
+        ------
+        UsageError
+            No such table.
+
+        Examples
+        --------
+        ::
+
+            units = {c["name"]: c["unit"] for c in con.columns("objects")}
+        """
+        name = require_text(table, "columns", 'give the name of a table, such as "objects"; see con.tables()')
+        return Result(column_facts(name, self._tables), {})
+
     def sql(self, query: str) -> Result:
-        """Answer one SELECT in DuckDB's dialect over the tables of the snapshot.
+        """Answer one SELECT in DuckDB's dialect over the tables of the snapshot; or SHOW TABLES, or DESCRIBE.
 
         Tables and columns are those of the tables reference, or DVO's names; `in_cone`, `in_box`, `in_polygon` and
         `separation` work on degrees. Conditions on position and object_id decide which cells are read.
+        `DESCRIBE name` lists the columns of a table, `DESCRIBE SELECT …` those of an answer.
 
         Raises
         ------
@@ -125,9 +186,18 @@ class Connection:
             Not one SELECT, an unknown table, column or function, or rows that fail while they are computed.
         DataError
             A stored file is missing or damaged.
+
+        Examples
+        --------
+        ::
+
+            con.sql("SELECT object_id, ra, dec FROM objects WHERE in_cone(ra, dec, 10.68, 41.27, 5/60)").table()
         """
         from .relations import relation_of
 
+        facts = self._facts(query)
+        if facts is not None:
+            return Result(facts, {})
         parsed, scans = self._plan(query)
         self._warn(sum(scan.stale_cells for scan in scans))
         check = partial(require_whole, self.snapshot, [file for scan in scans for file in scan.files])
@@ -145,17 +215,29 @@ class Connection:
         ------
         UsageError
             As for `sql`.
+
+        Examples
+        --------
+        ::
+
+            print(con.explain("SELECT mag FROM measurements WHERE in_box(ra, dec, 350, 10, -5, 5)"))
         """
         _, scans = self._plan(query)
         return Result(pa.Table.from_pylist([_explained(scan) for scan in scans], schema=_EXPLAINED))
 
     def cone(
-        self, ra: float, dec: float, radius: float, *, table: str = "objects", columns: Sequence[str] | None = None
-    ) -> Result:
-        """Return the objects, or measurements, within `radius` (deg) of a position (deg), complete.
+        self, ra: AngleLike | Position, dec: AngleLike | None = None, radius: AngleLike | None = None, *,
+        table: str = "objects", columns: str | Iterable[str] | None = None,
+    ) -> Result:  # fmt: skip
+        """Return the objects, or measurements, within a radius of a position, complete.
 
         Parameters
         ----------
+        ra, dec
+            The position, ICRS: degrees, texts as on the command line ("00:42:44"), or angles of astropy. Right
+            ascensions are taken modulo 360 degrees. Or one SkyCoord, of any frame, or one text of both, without `dec`.
+        radius
+            Above 0, up to 180: degrees, a text ("5arcmin"), or an angle of astropy.
         table
             "objects" or "measurements".
         columns
@@ -164,38 +246,69 @@ class Connection:
         Raises
         ------
         UsageError
-            A position not on the sky, a radius not from 0 to 180, another table, or an unknown column.
-        """
-        return self.within(Cone(ra, dec, radius), table=table, columns=columns)
+            A position not on the sky, or several; another radius, another table, or an unknown column.
 
-    def within(self, region: Region, *, table: str = "objects", columns: Sequence[str] | None = None) -> Result:
-        """Return the objects, or measurements, inside a region of `skydb.sky.regions`; see `cone`."""
-        if table not in STANDARD:
-            raise UsageError(f"no positions in table {table!r}", None, f"use {' or '.join(STANDARD)}")
-        names = _named(table, columns)
+        Examples
+        --------
+        ::
+
+            con.cone(10.68, 41.27, 0.1)
+            con.cone("00:42:44 +41:16:09", "5arcmin", table="measurements", columns=["mjd", "band", "mag"])
+            con.cone(SkyCoord.from_name("M31"), radius=5 * u.arcmin)
+        """
+        return self.within(cone_of(ra, dec, radius), table=table, columns=columns)
+
+    def within(
+        self, region: Region, *, table: str = "objects", columns: str | Iterable[str] | None = None
+    ) -> Result:
+        """Return the objects, or measurements, inside a region of `skydb.sky.regions`; see `cone`.
+
+        Examples
+        --------
+        ::
+
+            from skydb.sky.regions import Box
+            con.within(Box(350.0, 10.0, -5.0, 5.0), table="measurements")
+        """
+        if not hasattr(region, "distance"):
+            todo = "give a Cone, Box or Polygon of skydb.sky.regions"
+            raise UsageError(f"a {type(region).__name__} is no region", "within", todo)
+        table = sky_table_named(table, tuple(STANDARD))
+        names = columns_named(table, columns, STANDARD[table])
         parts = self._atlas.parts_of_region(region)
         self._warn(sum(part.cell.stale for part in parts) if table == "objects" else 0)
         return self._answer(table, names, self._read(table, [*names, "ra", "dec"], parts, region))
 
-    def lightcurve(self, object_id: int | Iterable[int], *, columns: Sequence[str] | None = None) -> Result:
+    def lightcurve(
+        self, object_id: int | Iterable[int], *, columns: str | Iterable[str] | None = None
+    ) -> Result:
         """Return the measurements of one object, or of several, by object and time.
 
         Parameters
         ----------
+        object_id
+            Whole numbers, also a column of an answer; a float has lost the last digits of an id.
         columns
             Their names, "*" for all; None: the standard ones, which leave out the raw values.
 
         Raises
         ------
         UsageError
-            An object that does not exist, or an unknown column.
+            No whole number, an object that does not exist, or an unknown column.
+
+        Examples
+        --------
+        ::
+
+            con.lightcurve(1423153691549715841).table()
+            con.lightcurve(con.cone(10.68, 41.27, "1arcmin").table()["object_id"], columns="object_id, mjd, mag")
         """
-        ids = whole_numbers(_listed(object_id) if isinstance(object_id, Iterable) else [object_id])
-        names = _named("measurements", columns)
+        ids = object_ids(object_id)
+        names = columns_named("measurements", columns, STANDARD["measurements"])
         parts = self._atlas.parts_of_objects(ids)
         rows = self._read("measurements", [*names, *_TIME_ORDER], parts)
         rows = rows.sort_by([(name, "ascending") for name in _TIME_ORDER])
-        unknown = np.setdiff1d(ids, numbers_of(rows.column("object_id")))
+        unknown = distinct(ids[~is_among(ids, distinct(numbers_of(rows.column("object_id"))))])
         if len(unknown):
             which = ", ".join(map(str, unknown[:3].tolist())) + (", …" if len(unknown) > 3 else "")
             raise UsageError(f"no object has the id {which}", str(self.snapshot.root), "see the table objects")
@@ -217,12 +330,23 @@ class Connection:
             self._session = Session(self.snapshot, memory_limit=self._memory_limit, threads=self._threads)
         return self._session
 
+    def _facts(self, query: str) -> pa.Table | None:
+        """Return the answer to SHOW TABLES and DESCRIBE; None for a query."""
+        self._require_open()
+        asked = description(require_text(query, "SQL", "give one SELECT"))
+        if asked is None:
+            return None
+        if asked.query is not None:
+            answer = self.sql(asked.query)
+            return facts_of_schema(answer.schema, answer.declared)
+        return table_facts(self._tables) if asked.table is None else column_facts(asked.table, self._tables)
+
     def _plan(self, query: str) -> tuple[ParsedQuery, list[Scan]]:
         from .parse import parse
         from .relations import plan
 
         self._require_open()
-        parsed = parse(query, extra=tuple(self._tables))
+        parsed = parse(require_text(query, "SQL", "give one SELECT"), extra=tuple(self._tables))
         return parsed, plan(self._atlas, parsed)
 
     def _read(
@@ -261,29 +385,6 @@ def _explained(scan: Scan) -> dict[str, object]:
         "files": len(scan.files), "hosts": ", ".join(sorted({f.host for f in scan.files})),
         "bytes": sum(f.bytes for f in scan.files), "rows": sum(f.rows for f in scan.files if f.table == scan.stored[0]),
     }  # fmt: skip
-
-
-def _named(table: str, columns: Sequence[str] | None) -> list[str]:
-    """Return the names of columns: the standard ones, all, or those given.
-
-    Raises
-    ------
-    UsageError
-        An unknown one.
-    """
-    if columns is None:
-        return list(STANDARD[table])
-    known = [c.name for c in visible_columns(table)]
-    names = known if list(columns) == [ALL] else [columns] if isinstance(columns, str) else list(dict.fromkeys(columns))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"no column named {name!r}", f"table {table}", did_you_mean(name, known))
-    return list(names)
-
-
-def _listed(ids: Iterable[int]) -> Sequence[int]:
-    """Return ids as NumPy takes them: a column of a table, an array or a list as it is."""
-    return ids if hasattr(ids, "__array__") or isinstance(ids, Sequence) else list(ids)  # type: ignore[return-value]  # an array
 
 
 def _declared(table: str, names: Sequence[str]) -> dict[str, Column]:

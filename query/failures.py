@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 from skydb.errors import DataError, SkydbError, UsageError
 from skydb.store.files import DataFile
 from skydb.store.snapshot import Snapshot
+
+from .functions import SKY_FUNCTIONS
 
 
 @contextmanager
@@ -39,7 +42,22 @@ def clear_errors(check: Callable[[], None] | None = None) -> Iterator[None]:
             check()
         text = str(error).strip()
         kind = DataError if text.startswith("IO Error") or "DataError" in text else UsageError
-        raise kind(f"the query failed: {text}", "SQL", "correct the query, or the data that it names") from error
+        raise kind(*_said(text)) from error
+
+
+def _said(text: str) -> tuple[str, str, str]:
+    """Return what an error of DuckDB says, where, and what to do.
+
+    The line of the query that it shows is left out: names are translated in it.
+    """
+    wrong = re.search(r"Macro \W*(\w+)\W* does not support", text)
+    if wrong and wrong[1] in SKY_FUNCTIONS:
+        what = f"{wrong[1]} takes no such arguments, by number or type"
+        return what, "SQL", f"write {SKY_FUNCTIONS[wrong[1]]}, all numbers in degrees"
+    if "Connection already closed" in text or "Connection Error" in text:
+        return "the connection was closed before the rows were fetched", "result", "fetch them before, or ask again"
+    said = re.split(r"\s*\bLINE \d+:", text)[0]
+    return f"the query failed: {said}", "SQL", "correct the query, or the data that it names"
 
 
 def require_whole(snapshot: Snapshot, files: Sequence[DataFile]) -> None:

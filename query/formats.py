@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +25,13 @@ import pyarrow.parquet
 from skydb.errors import UsageError, did_you_mean
 
 from .astropy_tables import as_text
+from .text_tables import fitted_lines, piped_lines
 
 if TYPE_CHECKING:
     from .results import Result
 
 SHOWN_ROWS = 1000
-"""Rows that the format `table` shows at most."""
+"""Rows that the format `table` shows on a terminal at most."""
 
 
 def write(result: Result, format: str, path: str | os.PathLike[str] | None = None, *, overwrite: bool = True) -> None:
@@ -159,43 +161,18 @@ def _write_parquet(result: Result, sink: BinaryIO) -> None:
 
 
 def _write_table(result: Result, sink: BinaryIO) -> None:
-    """Write a table to look at: names and units, at most `SHOWN_ROWS` rows, then how many more there are."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown, more = _first_rows(result)
-    units = {name: column.unit for name, column in result.declared.items()}
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for field in shown.schema:
-        unit = units.get(field.name)
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        header = Text(f"{field.name}\n({unit})" if unit else field.name)
-        table.add_column(header, justify="right" if number else "left", no_wrap=True)
-    columns = [["" if v is None else v for v in as_text(c).to_pylist()] for c in shown.columns]
-    for row in zip(*columns, strict=True):
-        table.add_row(*(Text(value) for value in row))
-    text = io.StringIO()
-    terminal = sink is getattr(sys.stdout, "buffer", None) and sys.stdout.isatty()
-    console = Console(file=text, force_terminal=terminal, width=None if terminal else 100_000)
-    console.print(table)
-    if more:
-        console.print(f"… {more} more rows: write csv or parquet to have them all", highlight=False)
-    sink.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()).encode())
-
-
-def _first_rows(result: Result) -> tuple[pa.Table, int]:
-    """Return the rows to show, and how many more there are."""
-    reader = result.reader()
-    kept: list[pa.RecordBatch] = []
-    total = 0
-    for batch in reader:
-        if total < SHOWN_ROWS:
-            kept.append(batch.slice(0, SHOWN_ROWS - total))
-        total += batch.num_rows
-    shown = pa.Table.from_batches(kept, reader.schema)
-    return shown, total - shown.num_rows
+    """Write a table to look at: on a terminal what fits its width, at most `SHOWN_ROWS` rows; all of it elsewhere."""
+    if sink is not getattr(sys.stdout, "buffer", None) or not sys.stdout.isatty():
+        reader = result.reader()
+        tables = (pa.Table.from_batches([batch], reader.schema) for batch in reader)
+        for line in piped_lines(tables, result.units, reader.schema):
+            sink.write(f"{line}\n".encode())
+        return
+    rows, whole = result.first(SHOWN_ROWS)
+    for line in fitted_lines(rows, result.units, shutil.get_terminal_size().columns):
+        sink.write(f"{line}\n".encode())
+    if not whole:
+        sink.write(f"… more than {SHOWN_ROWS} rows: a pipe, --out or another --format has them all\n".encode())
 
 
 def _write_fits(result: Result, sink: BinaryIO) -> None:

@@ -14,6 +14,8 @@ from skydb.errors import UsageError
 _QUESTIONS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """DuckDB's query nodes that read only; an INSERT or COPY inside a WITH is a node of another kind."""
 
+_STATEMENTS = "give one SELECT; SHOW TABLES, DESCRIBE objects and DESCRIBE SELECT … stand alone"
+
 _ADVICE = "give one SELECT; tables are changed by the commands of skydb alone"
 
 
@@ -44,7 +46,7 @@ def require_one_select(sql: str) -> None:
         if "cte_map" in node and kind not in _QUESTIONS:
             raise UsageError(f"{str(kind).split('_')[0]} inside the query", "SQL", _ADVICE)
         if kind == "SHOW_REF":
-            raise UsageError("DESCRIBE, SHOW and SUMMARIZE are no questions to a database of the sky", "SQL", _ADVICE)
+            raise UsageError("DESCRIBE, SHOW or SUMMARIZE inside the query", "SQL", _STATEMENTS)
 
 
 @cache

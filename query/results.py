@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from skydb.schema.model import Column
 from .astropy_tables import plain_numbers
 from .failures import clear_errors
 from .formats import write
+from .text_tables import fitted_lines, html_table, row_dicts
 from .views import visible_columns, visible_tables
 
 if TYPE_CHECKING:
@@ -26,12 +28,16 @@ __all__ = ["Result", "declared_as", "write"]
 BATCH_ROWS = 131_072
 """Rows of a streamed batch at most."""
 
+PRINTED_ROWS = 20
+"""Rows that `print` and a notebook show at most."""
+
 
 class Result:
     """The answer to a query.
 
-    Nothing is computed before the first rows are asked for. `arrow`, `table` and `df` keep the rows, `batches` does
-    not; what comes from a one-time stream can be streamed once.
+    Nothing is computed before the first rows are asked for. `arrow`, `table`, `df` and `len` keep the rows, `batches`
+    and a loop over the rows do not; what comes from a one-time stream can be streamed once. `print` and a notebook
+    show the first 20 rows, and compute no more than they need. A pickled answer carries its rows.
 
     Parameters
     ----------
@@ -41,6 +47,18 @@ class Result:
         The declared column that a result column is, by its name in lower case; None: those whose name says so.
     check
         Called when computing the rows fails: raises DataError if a stored file is to blame.
+
+    Examples
+    --------
+    >>> answer = Result(pa.table({"band": ["g", "r"], "mag": [17.25, 16.5]}))
+    >>> print(answer)
+    band   mag
+          (mag)
+    ────  ─────
+    g     17.25
+    r      16.5
+    >>> len(answer), [row["mag"] for row in answer]
+    (2, [17.25, 16.5])
     """
 
     def __init__(
@@ -55,16 +73,53 @@ class Result:
         self._check = check
         self._rows: pa.Table | None = plain_numbers(source) if isinstance(source, pa.Table) else None
         self._spent = False
+        named: Any = source
+        self._names = list(named.schema.names if hasattr(named, "schema") else named.columns)
 
     def __repr__(self) -> str:
-        rows = "" if self._rows is None else f"{self._rows.num_rows} rows of "
-        return f"<skydb result: {rows}{', '.join(self.columns)}>"
+        rows = "rows not fetched yet" if self._rows is None else f"rows: {self._rows.num_rows}"
+        forms = "print it, or take .table(), .df() or .arrow()"
+        return f"<skydb result; {rows}; columns: {', '.join(self.columns)}; {forms}>"
+
+    def __str__(self) -> str:
+        rows, whole = self.first(PRINTED_ROWS)
+        lines = [*fitted_lines(rows, self.units, shutil.get_terminal_size().columns), *self._rest(rows, whole)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows, whole = self.first(PRINTED_ROWS)
+        return html_table(rows, self.units) + "".join(f"<p>{line}</p>" for line in self._rest(rows, whole))
+
+    def _rest(self, shown: pa.Table, whole: bool) -> list[str]:
+        """Return a line about the rows that are not shown; none where there are none."""
+        if whole:
+            return [] if shown.num_rows else ["(no rows)"]
+        more = "more rows" if self._rows is None else f"{self._rows.num_rows - shown.num_rows} more rows"
+        return [f"… {more}: .table(), .df() and .arrow() give all"]
+
+    def __len__(self) -> int:
+        return int(self.arrow().num_rows)
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        for batch in self.batches():
+            yield from row_dicts(batch)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Result, (self.arrow(), self._declared)
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
+        return list(self._names)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns, as Arrow has them; nothing is computed for it."""
         source: Any = self._source
-        return list(source.schema.names) if hasattr(source, "schema") else list(source.columns)
+        if hasattr(source, "schema"):
+            return source.schema
+        with clear_errors(self._check):
+            return source.limit(0).to_arrow_table().schema
 
     @property
     def declared(self) -> dict[str, Column]:
@@ -72,6 +127,29 @@ class Result:
         found = {name: declared_as(name) if self._declared is None else self._declared.get(name.lower())
                  for name in self.columns}  # fmt: skip
         return {name: column for name, column in found.items() if column is not None}
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The units of those result columns that have one, as the VO writes them."""
+        return {name: column.unit for name, column in self.declared.items() if column.unit}
+
+    def first(self, rows: int) -> tuple[pa.Table, bool]:
+        """Return the first rows, and whether they are all; of what was not fetched yet, no more is computed."""
+        if self._rows is None and not isinstance(self._source, pa.RecordBatchReader):
+            kept: list[pa.RecordBatch] = []
+            reader = self.reader(rows + 1)
+            for batch in reader:
+                kept.append(batch)
+                if sum(b.num_rows for b in kept) > rows:
+                    return self._noted(pa.Table.from_batches(kept, reader.schema).slice(0, rows)), False
+            self._rows = plain_numbers(pa.Table.from_batches(kept, reader.schema))
+        fetched = self.arrow()
+        return fetched.slice(0, rows), fetched.num_rows <= rows
+
+    def _noted(self, rows: pa.Table) -> pa.Table:
+        """Return rows with plain numbers, and with the notes of declared columns on their fields."""
+        plain = plain_numbers(rows)
+        return plain.cast(_described(plain.schema, self.declared))
 
     def reader(self, rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
         """Return the rows as an Arrow stream whose fields carry unit, UCD and description.
@@ -146,8 +224,10 @@ class Result:
         rows = self.arrow()
         frame = pd.DataFrame({i: _series(rows.column(i)) for i in range(rows.num_columns)}, copy=False)
         frame.columns = pd.Index(rows.column_names)
-        frame.attrs["units"] = {name: column.unit for name, column in self.declared.items() if column.unit}
+        frame.attrs["units"] = self.units
         return frame
+
+    pandas = df
 
 
 def _series(values: pa.ChunkedArray[Any]) -> pd.Series[Any]:

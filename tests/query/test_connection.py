@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from astropy import units as u
+from astropy.coordinates import ICRS, Angle, Latitude, Longitude, SkyCoord
 from astropy.table import MaskedColumn, Table
 
 import skydb
@@ -17,7 +23,7 @@ from skydb.database import Database
 from skydb.errors import DataError, UsageError
 from skydb.ingest.addstar import addstar
 from skydb.query.connection import STANDARD, Connection, StaleWarning, connect
-from skydb.query.views import visible_columns
+from skydb.query.views import visible_columns, visible_tables
 from skydb.sky.regions import Box
 from skydb.store.commit import Changes
 from skydb.store.history import set_tag
@@ -25,6 +31,7 @@ from tests.ingest.skies import write_night
 from tests.query.databases import new_database
 
 COUNT = "SELECT count(*) FROM measurements"
+HERE = SkyCoord(0, 10, unit="deg")
 
 
 def number(con: Connection, query: str) -> int:
@@ -62,6 +69,30 @@ def test_connection_sees_its_snapshot_whatever_is_committed_later(tmp_path: Path
 def test_snapshot_that_is_not_there_is_named(survey: Database, at: int | str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         connect(survey, at=at)
+
+
+@pytest.mark.parametrize("at", [2.5, True, np.True_, [], b"DR1", np.float64(1)])
+def test_what_names_no_snapshot_is_refused(survey: Database, at: Any) -> None:
+    with pytest.raises(UsageError, match="names no snapshot"):
+        connect(survey, at=at)
+
+
+def test_snapshot_is_named_by_any_whole_number(survey: Database) -> None:
+    with connect(survey, at=np.int64(1)) as one:
+        assert one.snapshot.id == 1
+
+
+@pytest.mark.parametrize("db", [None, 5, b"x.sky"])
+def test_what_is_no_database_is_refused(db: Any) -> None:
+    with pytest.raises(UsageError, match="is no database"):
+        connect(db)
+
+
+@pytest.mark.parametrize("query", [None, 5, b"SELECT 1", ["SELECT 1"]])
+def test_query_that_is_no_text_is_refused(con: Connection, query: Any) -> None:
+    for ask in (con.sql, con.explain, con.columns):
+        with pytest.raises(UsageError, match="is no text"):
+            ask(query)
 
 
 def test_database_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -121,6 +152,79 @@ def test_closed_connection_says_so(survey: Database) -> None:
     assert "closed" in repr(con)
 
 
+def test_answer_that_outlives_its_connection_says_so(survey: Database) -> None:
+    con = connect(survey)
+    lost, kept = con.sql(COUNT), con.sql(COUNT)
+    expected = len(kept)
+    con.close()
+    assert len(kept) == expected
+    with pytest.raises(UsageError, match="closed before the rows were fetched"):
+        lost.arrow()
+    assert lost.columns == ["count_star()"]
+
+
+def test_connection_is_not_pickled_and_answers_are(survey: Database) -> None:
+    with connect(survey) as con:
+        with pytest.raises(UsageError, match=r"cannot be pickled.*skydb\.connect"):
+            pickle.dumps(con)
+        answer = con.sql("SELECT object_id, mag AS m, photcode FROM measurements ORDER BY object_id, m LIMIT 5")
+        back = pickle.loads(pickle.dumps(answer))
+        assert back.arrow().equals(answer.arrow(), check_metadata=True)
+        assert str(back.table()["m"].unit) == "mag"
+
+
+# What there is
+
+
+def test_tables_are_those_of_sql_and_of_the_user(survey: Database) -> None:
+    with connect(survey) as con:
+        con.register("Mine", pa.table({"a": [1.5], "b": ["x"]}))
+        listed = {row["name"]: row for row in con.tables()}
+        assert set(listed) == {*visible_tables(), "mine"}
+        assert listed["objects"]["dvo"] == "Average"
+        assert listed["measurements"]["columns"] == len(visible_columns("measurements"))
+        assert [(c["name"], c["type"], c["unit"]) for c in con.columns("mine")] == [
+            ("a", "float64", None), ("b", "string", None),
+        ]  # fmt: skip
+        for query in ("SHOW TABLES", "show all tables;", " Show Tables "):
+            assert con.sql(query).arrow().equals(con.tables().arrow())
+
+
+@pytest.mark.parametrize("table", visible_tables())
+def test_columns_are_those_that_select_gives_with_their_declarations(con: Connection, table: str) -> None:
+    facts = con.columns(table).arrow().to_pylist()
+    given = con.sql(f"SELECT * FROM {table}")
+    assert [f["name"] for f in facts] == given.columns
+    for fact, column in zip(facts, visible_columns(table), strict=True):
+        declared = (column.column.unit, column.column.ucd, column.column.meaning, column.column.dvo)
+        assert (fact["unit"], fact["ucd"], fact["meaning"], fact["dvo"]) == declared
+    assert con.sql(f"DESCRIBE SELECT * FROM {table}").arrow().equals(con.sql(f"describe {table}").arrow())
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["DESC objects", "DESCRIBE main.objects;", 'describe "Objects"', "SHOW Average", "SHOW COLUMNS FROM objects"],
+)
+def test_a_table_is_described_as_in_other_databases(con: Connection, query: str) -> None:
+    assert con.sql(query).arrow().equals(con.columns("objects").arrow())
+
+
+def test_answer_of_a_query_is_described_without_its_rows(con: Connection) -> None:
+    query = "DESCRIBE SELECT ra AS x, count(*) AS n, avg(mag) AS m FROM Measure WHERE error('rows') GROUP BY ra"
+    facts = [(f["name"], f["type"], f["unit"]) for f in con.sql(query)]
+    assert facts == [("x", "float64", "deg"), ("n", "int64", None), ("m", "float64", None)]
+
+
+def test_describe_of_what_is_not_there_is_refused(con: Connection) -> None:
+    with pytest.raises(UsageError, match=r"no table named 'object'; did you mean 'objects'"):
+        con.sql("DESCRIBE object")
+    with pytest.raises(UsageError, match="no column named 'rra'"):
+        con.sql("DESCRIBE SELECT rra FROM objects")
+    for query in ("SELECT * FROM (DESCRIBE objects)", "SUMMARIZE objects", "SHOW TABLES; SELECT 1"):
+        with pytest.raises(UsageError, match="SELECT"):
+            con.sql(query)
+
+
 # Light curves
 
 
@@ -157,10 +261,35 @@ def test_one_unknown_object_among_known_ones_is_named(con: Connection) -> None:
         con.lightcurve([known, 7, 8])
 
 
-@pytest.mark.parametrize("ids", [1.5, [1e18], ["7"]])
-def test_ids_that_are_no_whole_numbers_are_refused(con: Connection, ids: object) -> None:
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.array, pa.scalar, int])
+def test_one_id_comes_as_any_whole_number(con: Connection, kind: Callable[[int], Any]) -> None:
+    known = number(con, "SELECT max(object_id) FROM objects")
+    assert set(con.lightcurve(kind(known)).arrow()["object_id"].to_pylist()) == {known}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [1.5, [1e18], ["7"], "abc", b"7", "", None, True, [None], [True], pa.array([None, 5]), np.array([1.0]), [[1.0]],
+     MaskedColumn([1, 2], mask=[True, False])],
+    ids=repr,
+)  # fmt: skip
+def test_ids_that_are_no_whole_numbers_are_refused(con: Connection, ids: Any) -> None:
     with pytest.raises(UsageError, match="give whole numbers"):
-        con.lightcurve(ids)  # type: ignore[arg-type]  # that is the test
+        con.lightcurve(ids)
+
+
+@pytest.mark.parametrize("ids", [2**64, -(2**70), np.uint64(2**63), [5, 99999999999999999999]])
+def test_id_that_no_object_can_have_is_named(con: Connection, ids: Any) -> None:
+    with pytest.raises(UsageError, match=r"no object has the id -?\d{19}"):
+        con.lightcurve(ids)
+
+
+def test_table_is_no_list_of_ids(con: Connection) -> None:
+    rows = con.cone(0, 10, 0.02)
+    for table in (rows, rows.table(), rows.df(), rows.arrow(), {"object_id": 5}):
+        with pytest.raises(UsageError, match="give its column"):
+            con.lightcurve(table)  # type: ignore[arg-type]  # that is the test
+    assert len(con.lightcurve(rows.df()["object_id"])) == len(con.lightcurve(rows.table()["object_id"])) > len(rows)
 
 
 # Cones
@@ -179,13 +308,44 @@ def test_cone_has_standard_chosen_or_all_columns(con: Connection) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((0, 91, 1), "no place on the sky"), ((0, 0, -1), "radius"), ((0, 0, 181), "radius"),
-        ((float("nan"), 0, 1), "no place on the sky"),
+        ((0, 91, 1), "no place on the sky"), ((0, -90.1, 1), "no place on the sky"),
+        ((0, 0, -1), "radius"), ((0, 0, 181), "radius"), ((0, 0, 0), "radius of 0"), ((0, 0), "no radius"),
+        ((float("nan"), 0, 1), "ra nan is no angle"), ((0, 0, float("inf")), "radius inf is no angle"),
+        ((None, 0, 1), "ra None is no angle"), ((0, None, 1), "no declination"), ((True, 0, 1), "ra True is no angle"),
+        ((np.array([1.0, 2.0]), 0, 1), "ra holds 2 values"), ((np.ma.masked, 0, 1), "is no angle"),
+        ((0, 0, "wide"), "is not an angle"), ((0, "+91:00:00", 1), "outside -90 to 90"),
+        (("400", 0, 1), "outside 0 to 360"),
+        ((0, 0, 5 * u.m), "unit of angle"), ((0 * u.s, 0, 1), "unit of angle"), ((0, 0, 5 * u.one), "unit of angle"),
+        ((SkyCoord([1, 2], [3, 4], unit="deg"), 1), "ra holds 2 values"), ((HERE, 0, 1), "a declination beside it"),
+        ((HERE,), "no radius"), ((SkyCoord(0 * u.deg, 0 * u.deg, frame="altaz"), 1), "turned into ICRS"),
+        (("10 20 30", 1), "is not a position"),
     ],
 )  # fmt: skip
-def test_cone_that_is_none_is_refused(con: Connection, arguments: tuple[float, float, float], says: str) -> None:
+def test_cone_that_is_none_is_refused(con: Connection, arguments: tuple[Any, ...], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         con.cone(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (0, 10, "1.2arcmin"), ("00:00:00", "+10:00:00", "72arcsec"), ("0", 10.0, 0.02), (0.0, "10d", 0.02 * u.deg),
+        ("00:00:00 +10:00:00", 0.02), (np.float64(0), np.int16(10), np.float64(0.02)), (np.array(360.0), 10, 0.02),
+        (-360, 10, 0.02), (720.0, 10, 0.02), (Angle("0h"), Angle("10d"), Angle("1.2m")),
+        (0 * u.hourangle, 600 * u.arcmin, 72 * u.arcsec), (Longitude("360d"), Latitude("10d"), 0.02),
+        (SkyCoord(0, 10, unit="deg"), 72 * u.arcsec), (SkyCoord(0, 10, unit="deg").galactic, "1.2arcmin"),
+        (pa.scalar(0.0), pa.scalar(10.0), pa.scalar(0.02)), (ICRS(0 * u.deg, 10 * u.deg), 0.02),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_cone_takes_what_astronomers_have(con: Connection, arguments: tuple[Any, ...]) -> None:
+    query = "SELECT object_id FROM objects WHERE in_cone(ra, dec, 0, 10, 0.02)"
+    expected = set(con.sql(query).arrow()["object_id"].to_pylist())
+    assert set(con.cone(*arguments).arrow()["object_id"].to_pylist()) == expected != set()
+
+
+def test_cone_takes_its_radius_by_name(con: Connection) -> None:
+    assert len(con.cone(HERE, radius=72 * u.arcsec)) == len(con.cone(0, 10, radius=0.02)) > 0
 
 
 def test_unknown_table_and_column_are_refused_with_advice(con: Connection) -> None:
@@ -195,6 +355,21 @@ def test_unknown_table_and_column_are_refused_with_advice(con: Connection) -> No
         con.cone(0, 0, 1, table="measurements", columns=["magn"])
     with pytest.raises(UsageError, match="no column named 'ra_raww'"):
         con.lightcurve(5, columns=["ra_raww"])
+    with pytest.raises(UsageError, match="no column named '1'"):
+        con.lightcurve(5, columns=[1])  # type: ignore[list-item]  # that is the test
+    with pytest.raises(UsageError, match="is no list of names"):
+        con.lightcurve(5, columns=5)  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(UsageError, match="no column is named"):
+        con.cone(0, 0, 1, columns=[])
+    with pytest.raises(UsageError, match="no positions in table None"):
+        con.cone(0, 0, 1, table=None)  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(UsageError, match="a str is no region"):
+        con.within("everywhere")  # type: ignore[arg-type]  # that is the test
+
+
+def test_names_of_tables_and_columns_are_those_of_sql(con: Connection) -> None:
+    rows = con.cone(0, 10, 0.1, table="Measure", columns="MAG, Band,TIME , mag").arrow()
+    assert rows.column_names == ["mag", "band", "mjd"]
 
 
 def test_other_regions_work_like_cones(con: Connection) -> None:
@@ -208,6 +383,28 @@ def test_answers_carry_units(con: Connection) -> None:
     assert str(con.sql("SELECT m.mag AS brightness, m.ra_raw FROM measurements m").table()["brightness"].unit) == "mag"
     curve = con.lightcurve(number(con, "SELECT max(object_id) FROM objects"))
     assert curve.table()["flux"].unit is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "signature"),
+    [
+        ("in_cone(ra, dec, 1)", "in_cone(ra, dec, ra0, dec0, radius)"),
+        ("in_cone(ra, dec, 1, 2, 'wide'::BLOB)", "in_cone(ra, dec, ra0, dec0, radius)"),
+        ("in_box(ra, dec)", "in_box(ra, dec, ra1, ra2, dec1, dec2)"), ("in_polygon(ra)", "in_polygon(ra, dec, [["),
+        ("separation(ra, dec, 1)", "separation(ra1, dec1, ra2, dec2)"),
+    ],
+)  # fmt: skip
+def test_function_of_the_sky_that_is_called_wrongly_is_shown_how(con: Connection, call: str, signature: str) -> None:
+    for query in (f"SELECT {call} FROM objects", f"SELECT ra FROM objects WHERE NOT {call}"):
+        with pytest.raises(UsageError, match=re.escape(f"write {signature}")) as caught:
+            con.sql(query).arrow()
+        assert "Candidate" not in str(caught.value)
+
+
+def test_translated_query_is_not_shown_in_errors(con: Connection) -> None:
+    with pytest.raises(UsageError, match="the query failed: ") as caught:
+        con.sql("SELECT OBJ_ID + 'five' FROM Average").arrow()
+    assert "LINE" not in str(caught.value)
 
 
 # Tables of the user
@@ -231,6 +428,11 @@ def test_registered_tables_join(con: Connection) -> None:
 def test_name_that_means_something_else_cannot_be_registered(con: Connection, name: str) -> None:
     with pytest.raises(UsageError, match="table"):
         con.register(name, pa.table({"a": [1]}))
+
+
+def test_name_that_is_no_text_cannot_be_registered(con: Connection) -> None:
+    with pytest.raises(UsageError, match="is no text"):
+        con.register(pa.table({"a": [1]}), "mine")  # type: ignore[arg-type]  # that is the test
 
 
 def test_what_is_no_table_cannot_be_registered(con: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from astropy.table import Table
 from skydb.errors import UsageError
 from skydb.query.formats import FORMATS, SHOWN_ROWS
 from skydb.query.parse import parse
-from skydb.query.results import Result, declared_as, write
+from skydb.query.results import PRINTED_ROWS, Result, declared_as, write
 from skydb.schema.tables import OBJECTS, TABLES
 
 BIG = 3_458_764_513_820_540_927
@@ -132,11 +133,76 @@ def test_name_alone_declares_only_where_all_tables_agree() -> None:
     assert declared_as("no_such_column") is None
 
 
-@pytest.mark.parametrize("form", ["arrow", "table", "df"])
+@pytest.mark.parametrize("form", ["arrow", "table", "df", "pandas", "__str__", "_repr_html_", "__len__"])
 def test_query_that_fails_while_it_runs_is_a_clear_error(con: duckdb.DuckDBPyConnection, form: str) -> None:
-    result = Result(con.sql("SELECT CASE WHEN i > 5000 THEN error('boom') ELSE 1 END AS x FROM range(9000) t(i)"))
+    failing = "CASE WHEN i > 5000 THEN error('boom') ELSE 1 END"
+    result = Result(con.sql(f"SELECT {failing} AS x FROM range(9000) t(i) ORDER BY -i"))
     with pytest.raises(UsageError, match=r"the query failed: .*boom"):
         getattr(result, form)()
+
+
+def test_rows_are_counted_and_looped_over(con: duckdb.DuckDBPyConnection) -> None:
+    ra = "CASE WHEN i = 2 THEN NULL ELSE 1.5::DOUBLE END"
+    result = Result(con.sql(f"SELECT i AS object_id, {ra} AS ra FROM range(3) t(i)"))
+    assert [row["object_id"] for row in result] == [0, 1, 2]
+    assert len(result) == 3
+    assert list(result)[2] == {"object_id": 2, "ra": None}
+    repeated = Result(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]))
+    assert list(repeated) == [{"a": 1, "a_2": 2}]
+
+
+def test_answer_is_pickled_with_its_rows(result: Result) -> None:
+    back = pickle.loads(pickle.dumps(result))
+    assert back.arrow().equals(result.arrow(), check_metadata=True)
+    assert back.table()["ra"].unit == u.deg
+
+
+def test_repr_names_columns_and_computes_nothing(con: duckdb.DuckDBPyConnection) -> None:
+    result = Result(con.sql("SELECT error('computed') AS x, 1 AS n"))
+    assert "not fetched yet; columns: x, n;" in repr(result)
+    assert "rows: 2; columns: ra;" in repr(Result(pa.table({"ra": [1.0, 2.0]})))
+
+
+def test_print_shows_the_first_rows_with_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = str(Result(pa.table({"ra": np.arange(50.0)}))).splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["ra", "(deg)", "─────"]
+    assert lines[PRINTED_ROWS + 2].strip() == "19"
+    assert lines[PRINTED_ROWS + 3].startswith("… 30 more rows")
+    assert "(no rows)" in str(Result(pa.table({"ra": []})))
+
+
+def test_notebook_shows_the_first_rows_and_no_markup_of_the_data() -> None:
+    html = Result(pa.table({"ra": np.arange(50.0), "<b>": ["<i>x</i>" * 100] * 50}))._repr_html_()
+    assert html.count("<tr>") == PRINTED_ROWS + 1
+    assert "<small>deg</small>" in html
+    assert "<th>&lt;b&gt;</th>" in html
+    assert "<i>" not in html
+    assert len(html) < 500 * PRINTED_ROWS
+    assert "30 more rows" in html
+
+
+def test_first_rows_are_shown_without_computing_the_others(con: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT CASE WHEN i > 500000 THEN error('too far') ELSE i END AS n FROM range(900000) t(i)"
+    result = Result(con.sql(query))
+    assert "19" in str(result)
+    assert "more rows" in result._repr_html_()
+    with pytest.raises(UsageError, match="too far"):
+        result.arrow()
+
+
+def test_small_answer_that_was_shown_is_not_computed_again(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE SEQUENCE runs")
+    result = Result(con.sql("SELECT nextval('runs') AS n"))
+    assert str(result).split()[-1] == str(len(result)) == "1"
+    assert result.arrow()["n"].to_pylist() == [1]
+
+
+def test_one_time_stream_survives_being_shown() -> None:
+    rows = pa.table({"ra": np.arange(50.0)})
+    streamed = Result(pa.RecordBatchReader.from_batches(rows.schema, rows.to_batches()))
+    assert "19" in str(streamed)
+    assert len(streamed) == 50
 
 
 def test_repeated_column_names_get_numbers() -> None:
@@ -264,10 +330,69 @@ def test_table_shows_names_units_and_values(result: Result, tmp_path: Path) -> N
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
-def test_table_says_how_many_rows_it_leaves_out(tmp_path: Path) -> None:
-    text = saved(Result(pa.table({"n": np.arange(SHOWN_ROWS + 234)})), "table", tmp_path).read_text()
-    assert "… 234 more rows" in text
-    assert len(text.splitlines()) < SHOWN_ROWS + 10
+def on_terminal(result: Result, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a terminal of 80 columns shows of an answer."""
+    screen = io.BytesIO()
+    monkeypatch.setenv("COLUMNS", "80")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding="utf-8", write_through=True))
+        patched.setattr(sys.stdout, "isatty", lambda: True)
+        write(result, "table")
+        return screen.getvalue().decode()
+
+
+def wide(rows: int) -> Result:
+    """An answer of 30 columns, too wide for most terminals: one is empty, one is a long text."""
+    columns = {f"c{i:02d}": np.arange(rows) + 10_000_000 * i for i in range(28)}
+    return Result(pa.table({"none": pa.nulls(rows, pa.float64()), "words": ["several words " * 9] * rows, **columns}))
+
+
+def test_table_is_complete_in_a_file(tmp_path: Path) -> None:
+    lines = saved(wide(SHOWN_ROWS + 234), "table", tmp_path).read_text().splitlines()
+    assert len(lines) == SHOWN_ROWS + 234 + 2
+    assert lines[0].split()[-1] == "c27"
+    assert {line.split()[-1] for line in lines[2:]} == {str(270_000_000 + i) for i in range(SHOWN_ROWS + 234)}
+
+
+def test_terminal_shows_the_first_rows_and_says_that_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = on_terminal(Result(pa.table({"n": np.arange(SHOWN_ROWS + 234)})), monkeypatch).splitlines()
+    assert lines[-1].startswith(f"… more than {SHOWN_ROWS} rows")
+    assert len(lines) == SHOWN_ROWS + 3
+
+
+def test_no_line_on_a_terminal_is_longer_than_it_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    for rows in (1, 3, 50):
+        assert max(map(len, on_terminal(wide(rows), monkeypatch).splitlines())) <= 80
+
+
+def test_few_wide_rows_show_every_column_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [line.split() for line in on_terminal(wide(3), monkeypatch).splitlines()]
+    assert ["c27", "270000000"] in [line[:2] for line in lines]
+    assert {"none", "words", *(f"c{i:02d}" for i in range(28))} <= {line[0] for line in lines}
+    values = {value for line in lines for value in line}
+    assert {"270000000", "270000001", "270000002"} <= values
+
+
+def test_many_wide_rows_name_the_columns_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on_terminal(wide(50), monkeypatch)
+    head = text.split("\n", 1)[0].split()
+    note = text[text.index("… columns"):].replace("\n", " ")
+    assert head[0] == "words"
+    assert "empty: none." in note
+    for name in (f"c{i:02d}" for i in range(28)):
+        assert (name in head) != (f"{name}," in note or f"{name};" in note)
+
+
+def test_long_text_is_folded_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pa.table({"n": [1, 2], "words": ["several words " * 9] * 2})
+    lines = on_terminal(Result(rows), monkeypatch).splitlines()
+    assert sum(line.count("several") for line in lines) == 18
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_control_characters_do_not_reach_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on_terminal(Result(pa.table({"x": ["a\x1b[31m", "b\nc"]})), monkeypatch)
+    assert text.splitlines()[-2:] == ["a\\x1b[31m", "b\\nc"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
