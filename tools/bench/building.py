@@ -24,6 +24,7 @@ from .case import OURS, Case
 from .scene import HELD_BACK, Scene
 
 GROUP = "building"
+NAMES = ("ingest", "append, deferred", "append, refreshed", "relcal")
 COPY = "DuckDB COPY"
 
 

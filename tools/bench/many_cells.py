@@ -27,6 +27,7 @@ from .case import OURS, Case
 from .scene import Scene, random_numbers
 
 GROUP = "cells"
+NAMES = ("open", "plan", "commit")
 ORDER, CELLS, REWRITTEN = 7, 100_000, 10_000
 SKY_TABLES = ("object_seeds", "measurements", "measurements_cal", "objects", "object_bands")
 

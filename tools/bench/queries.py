@@ -20,6 +20,10 @@ from .case import OURS, Case
 from .scene import Scene, random_numbers
 
 GROUP = "queries"
+NAMES = (
+    "cone 1'", "cone 10'", "cone 1°", "cold cone 1'", "light curve", "1000 curves, field", "1000 curves, sky", "scan",
+    "join",
+)  # fmt: skip
 DUCKDB = "DuckDB, tuned"
 CONES, WIDE_CONES, CURVES = 20, 5, 20
 

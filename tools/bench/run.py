@@ -16,10 +16,8 @@ from . import building, many_cells, queries
 from .case import OURS, Case, Figure, measure
 from .scene import Scene, machine
 
-GROUPS: Mapping[str, Callable[[Scene], Iterator[Case]]] = {
-    "building": building.cases, "queries": queries.cases, "cells": many_cells.cases,
-}  # fmt: skip
-"""The cases, by group."""
+GROUPS = {module.GROUP: module for module in (building, queries, many_cells)}
+"""The modules that make the cases (`cases`), by group; their `NAMES` are known before anything is prepared."""
 
 RESULTS = "bench.json"
 
@@ -64,26 +62,35 @@ def bench(
     """
     if repeat < 1:
         raise UsageError(f"{repeat} rounds", "repeat", "give 1 or more")
+    _require_known(only)
     scene = Scene(Path(fspath(folder)), preset, detections, workers, say)
     survey = {"preset": preset, "detections": detections, "exposures": len(scene.exposures)}
     figures = []
     for case in _chosen(scene, only):
         figures.append(measure(case, repeat=repeat))
         on_figure(figures[-1])
-    if not figures:
-        raise UsageError(f"no case is named {', '.join(only)}", "only", f"groups are {', '.join(GROUPS)}")
     report = BenchReport(survey, machine(), tuple(figures))
     (scene.folder / RESULTS).write_text(json.dumps(report.as_dict(), indent=1))
     return report
 
 
 def _chosen(scene: Scene, only: Sequence[str]) -> Iterator[Case]:
-    groups = {group for group in GROUPS if any(fnmatchcase(group, name) for name in only)}
-    others = [name for name in only if not any(fnmatchcase(group, name) for group in groups)]
-    for group in GROUPS if others or not only else groups:
-        for case in GROUPS[group](scene):
-            if not only or group in groups or any(fnmatchcase(case.name, name) for name in others):
-                yield case
+    """Yield the cases that are asked for; what a group needs is prepared only if one of it is."""
+    for group, module in GROUPS.items():
+        wanted = {name for name in module.NAMES if not only or _named(only, group) or _named(only, name)}
+        if wanted:
+            yield from (case for case in module.cases(scene) if case.name in wanted)
+
+
+def _require_known(only: Sequence[str]) -> None:
+    known = [*GROUPS, *(name for module in GROUPS.values() for name in module.NAMES)]
+    for pattern in only:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise UsageError(f"no case or group is named {pattern!r}", "only", f"there are {', '.join(known)}")
+
+
+def _named(only: Sequence[str], name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in only)
 
 
 def row_of(figure: Figure) -> dict[str, Any]:
