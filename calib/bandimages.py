@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydb.errors import DataError, UsageError
+from skydb.store.mending import RESTORE
 
 Ints = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -49,7 +50,7 @@ class BandImages:
         known = row < len(self.image_id)
         known[known] = self.image_id[row[known]] == image_id[known]
         if not np.all(known):
-            raise DataError(f"image {image_id[~known][0]} is not in the band's image table", todo="run `skydb fsck`")
+            raise DataError(f"image {image_id[~known][0]} is not in the band's image table", todo=RESTORE)
         return row
 
 

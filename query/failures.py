@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from skydb.errors import DataError, SkydbError, UsageError
 from skydb.store.files import DataFile
+from skydb.store.mending import how_to_mend
 from skydb.store.snapshot import Snapshot
 
 from .functions import SKY_FUNCTIONS
@@ -71,6 +72,6 @@ def require_whole(snapshot: Snapshot, files: Sequence[DataFile]) -> None:
     for file in files:
         path = snapshot.path_of(file)
         if not path.exists():
-            raise DataError("a stored file is missing", str(path), "run `skydb fsck`")
+            raise DataError("a stored file is missing", str(path), how_to_mend(path))
         if path.stat().st_size != file.bytes:
-            raise DataError("a stored file is damaged: it has another length", str(path), "run `skydb fsck`")
+            raise DataError("a stored file is damaged: it has another length", str(path), how_to_mend(path))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skydb.errors import DataError
 from skydb.parallel.executor import Progress
+from skydb.store.mending import RESTORE
 from skydb.store.snapshot import Snapshot
 
 from .score import BLEND, SPURIOUS, AssociationScore, AssociationTally
@@ -74,7 +75,7 @@ class _DetectionTruth:
             raise DataError("a detection is not in the truth", image, "give the truth of the same survey")
         seen = self._seen.setdefault(image, np.zeros(known.det_id.size, dtype=np.bool_))
         if seen[at].any() or np.unique(at).size != at.size:
-            raise DataError("a detection is stored twice", image, "run `skydb fsck`")
+            raise DataError("a detection is stored twice", image, RESTORE)
         seen[at] = True
         return known.star[at], known.flags[at]
 

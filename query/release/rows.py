@@ -14,6 +14,7 @@ from skydb.errors import DataError
 from skydb.schema.tables import MEASUREMENTS
 from skydb.sky.partition import cell_range, in_ranges, merge_ranges, pixel_of
 from skydb.store.cells import Cell
+from skydb.store.mending import DERIVE
 from skydb.store.snapshot import Snapshot
 
 from .columns import LIGHT_CURVE, MEANS, SPATIAL_INDEX, BandMeans, ReleaseColumns
@@ -137,7 +138,7 @@ class _Places:
         at = np.searchsorted(self.ids, object_id).clip(max=len(self.ids) - 1)
         lost = np.flatnonzero(self.ids[at] != object_id)
         if len(lost):
-            raise DataError(f"a {what} of object {object_id[lost[0]]}, which is not there", None, "run `skydb fsck`")
+            raise DataError(f"a {what} of object {object_id[lost[0]]}, which is not there", None, DERIVE)
         return np.asarray(self.order[at])
 
 

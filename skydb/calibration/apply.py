@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skydb.errors import DataError
 from skydb.schema.tables import MEASUREMENTS_CAL
+from skydb.store.mending import RESTORE
 
 from .columns import arrow_column, float_column, int_column
 from .mapped import load_mapped, save_mapped
@@ -52,7 +53,7 @@ class ImageTerms:
         second = np.argsort(images_cal["image_id"].to_numpy())
         ids = images["image_id"].to_numpy()[first]
         if not np.array_equal(ids, images_cal["image_id"].to_numpy()[second]):
-            raise DataError("images and images_cal do not hold the same images", None, "run `skydb fsck`")
+            raise DataError("images and images_cal do not hold the same images", None, RESTORE)
         source = source_codes(images["kind"].to_pylist())
         return cls(
             ids, source[first], float_column(images, "exptime")[first], float_column(images, "airmass")[first],
@@ -90,7 +91,7 @@ class ImageTerms:
         found = np.searchsorted(self.image_id, image_ids).clip(max=max(len(self.image_id) - 1, 0))
         unknown = image_ids[self.image_id[found] != image_ids] if len(self.image_id) else image_ids
         if len(unknown):
-            raise DataError(f"no image has the id {unknown[0]}", "table measurements", "run `skydb fsck`")
+            raise DataError(f"no image has the id {unknown[0]}", "table measurements", RESTORE)
         return found
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skydb.errors import DataError, UsageError, did_you_mean
+from skydb.store.mending import RESTORE
 
 from .columns import float_column, int_column
 
@@ -119,5 +120,5 @@ class Seeds:
         found = np.searchsorted(self.object_id, object_id).clip(max=max(self.object_id.size - 1, 0))
         missing = object_id[self.object_id[found] != object_id] if self.object_id.size else object_id
         if missing.size:
-            raise DataError(f"object {missing[0]} has measurements but no seed", "table object_seeds", "run skydb fsck")
+            raise DataError(f"object {missing[0]} has measurements but no seed", "table object_seeds", RESTORE)
         return Seeds(object_id, self.ra[found], self.dec[found], self.epoch[found])

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from skydb.errors import DataError
 
 from .files import StoredFile, Tail
+from .mending import how_to_mend
 
 _MAGIC_BYTES = 4
 _SUM = np.dtype("<u4")
@@ -135,7 +136,7 @@ def require_whole_columns(file: StoredFile, columns: Sequence[str]) -> None:
 
 def damaged(path: Path, error: object) -> DataError:
     """Return the error of a stored file that is not as it was written."""
-    return DataError(f"a stored file is damaged: {error}", str(path), "run `skydb fsck`")
+    return DataError(f"a stored file is damaged: {error}", str(path), how_to_mend(path))
 
 
 def _changed_ns(file: StoredFile) -> int:
@@ -143,7 +144,7 @@ def _changed_ns(file: StoredFile) -> int:
     try:
         there = file.path.stat()
     except FileNotFoundError:
-        raise DataError("a stored file is missing", str(file.path), "run `skydb fsck`") from None
+        raise DataError("a stored file is missing", str(file.path), how_to_mend(file.path)) from None
     except OSError as error:
         raise damaged(file.path, error) from error
     if there.st_size != file.bytes:

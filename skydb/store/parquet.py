@@ -22,6 +22,7 @@ from .arrays import numbers_of, row_numbers
 from .checksums import Footer, damaged, footer_of, seal
 from .files import DataFile, StoredFile, Tail, digest_of, write_durably
 from .layout import data_path, new_name
+from .mending import how_to_mend
 
 ROW_GROUP_ROWS = {"measurements": 16_384, "measurements_cal": 32_768}
 DEFAULT_ROW_GROUP_ROWS = 65_536
@@ -192,7 +193,7 @@ def read_pair(
     cal_footer, raw_footer = footer_of(cal), footer_of(raw)
     with _opened(cal_footer) as cal_file, _opened(raw_footer) as raw_file:
         if cal_file.metadata.num_rows != raw_file.metadata.num_rows:
-            raise DataError("the calibrated file does not match its raw file", str(cal.path), "run `skydb fsck`")
+            raise DataError("the calibrated file does not match its raw file", str(cal.path), how_to_mend(cal.path))
         starts = _group_starts(cal_file)
         groups = range(len(starts) - 1) if ranges is None else row_groups_of(cal_file, ranges)
         for group in groups:

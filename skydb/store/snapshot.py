@@ -17,6 +17,7 @@ from skydb.schema.tables import TABLES
 from .catalog import alive, reading
 from .cells import Cell
 from .files import DataFile, StoredFile
+from .mending import RESTORE
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
 
 _FILE_COLUMNS = (
@@ -154,7 +155,7 @@ class Snapshot:
         cals = self.files("measurements_cal", cell)
         lost = [c for c in cals if c.base not in raws]
         if lost:
-            raise DataError(f"no raw file {lost[0].base} for {lost[0].path}", f"cell {cell}", "run `skydb fsck`")
+            raise DataError(f"no raw file {lost[0].base} for {lost[0].path}", f"cell {cell}", RESTORE)
         return [(raws[c.base or ""], c) for c in cals]
 
 

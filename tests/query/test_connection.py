@@ -478,7 +478,7 @@ def test_missing_or_damaged_file_is_named(copy: Database, harm: str, query: str)
             path.unlink()
             if harm != "remove":
                 path.write_bytes(content[: len(content) // 2 if harm == "cut" else 0])
-        with pytest.raises(DataError, match=r"Npix=.*parquet: a stored file is (missing|damaged).*skydb fsck"):
+        with pytest.raises(DataError, match=r"Npix=.*parquet: a stored file is (missing|damaged).*from a copy"):
             con.sql(query).arrow()
 
 
