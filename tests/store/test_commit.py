@@ -11,7 +11,7 @@ import pytest
 
 import skydb.database as database
 from skydb.errors import CommitConflict, UsageError
-from skydb.store.catalog import writing
+from skydb.store.catalog import FORMAT_VERSION, writing
 from skydb.store.cells import Cell
 from skydb.store.commit import Changes, overlap, pack_ranges, unpack_ranges
 from skydb.store.history import catalog_table, set_tag
@@ -40,6 +40,14 @@ def add_seeds(db: database.Database, ids: list[int], *, base: int, **more: objec
 @pytest.fixture
 def db(tmp_path: Path) -> database.Database:
     return database.create(tmp_path / "t.sky")
+
+
+@pytest.mark.parametrize(("change", "kind"), [(-1, "older"), (1, "later")])
+def test_database_of_another_format_is_refused(db: database.Database, change: int, kind: str) -> None:
+    with writing(db.root) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(FORMAT_VERSION + change),))
+    with pytest.raises(UsageError, match=f"its format {FORMAT_VERSION + change} is {kind} than this skydb reads"):
+        database.open(db.root)
 
 
 def test_new_database_is_an_empty_snapshot(db: database.Database) -> None:
