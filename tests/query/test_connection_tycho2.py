@@ -14,10 +14,14 @@ from skydb.database import Database
 from skydb.query.connection import Connection, connect
 from skydb.sky.arcs import separation
 from skydb.sky.partition import unit_vectors
+from skydb.sky.regions import Cone
 
 pytestmark = pytest.mark.data
 
 POLES = [(0.0, 90.0), (77.0, -90.0), (10.0, 89.99), (359.999, -89.5)]
+
+BIT = 4e-16
+"""Two or three units in the last place."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +72,41 @@ def test_a_thousand_cones_equal_brute_force(con: Connection, stars: Stars) -> No
     ra[::7] = rng.uniform(-0.1, 0.1, len(ra[::7])) % 360
     places = list(zip(ra.tolist(), dec.tolist(), strict=True))
     places[::50] = [POLES[i % 4] for i in range(20)]
-    radii = 10 ** rng.uniform(-2.5, 0.7, 1000)
+    radii = 10 ** rng.uniform(-3.6, 0.7, 1000)
     radii[:8] = [180.0, 179.9, 120.0, 90.0, 45.0, 30.0, 20.0, 0.0]
-    found = 0
+    found, empty = 0, 0
     for number, ((ra0, dec0), radius) in enumerate(zip(places, radii.tolist(), strict=True)):
         expected = stars.within(ra0, dec0, radius)
+        cone = Cone(ra0, dec0, radius)
         if number % 2:
-            ids = con.cone(ra0, dec0, radius, columns=["object_id"]).arrow()["object_id"].to_numpy()
+            ids = con.within(cone, columns=["object_id"]).arrow()["object_id"].to_numpy()
             assert np.array_equal(np.sort(ids), np.sort(stars.object_id[expected])), (ra0, dec0, radius)
         else:
-            rows = con.cone(ra0, dec0, radius, table="measurements", columns=["det_id"]).arrow()["det_id"].to_numpy()
+            rows = con.within(cone, table="measurements", columns=["det_id"]).arrow()["det_id"].to_numpy()
             assert np.array_equal(np.sort(rows), np.sort(stars.row[expected])), (ra0, dec0, radius)
-        found += len(expected)
+        found, empty = found + len(expected), empty + (not len(expected))
     assert found > 4_000_000
+    assert 200 < empty < 800
+
+
+def test_border_of_a_cone_belongs_to_it(con: Connection, stars: Stars) -> None:
+    """Measurements lie where the file says, to the last bit; a mean position may be off in its last digits."""
+    rng = np.random.default_rng(23)
+    for row in rng.integers(0, len(stars.ra), 100).tolist():
+        ra, dec = float(stars.ra[row]), float(stars.dec[row])
+        ra0, dec0 = (ra + rng.normal(0, 0.02)) % 360, float(np.clip(dec + rng.normal(0, 0.02), -90, 90))
+        reach = float(separation(ra, dec, ra0, dec0))
+        for radius, is_inside in ((reach * (1 + BIT), True), (reach * (1 - BIT), False)):
+            rows = con.within(Cone(ra0, dec0, radius), table="measurements", columns=["det_id"]).arrow()["det_id"]
+            assert np.array_equal(np.sort(rows), np.sort(stars.row[stars.within(ra0, dec0, radius)]))
+            assert (stars.row[row] in rows.to_pylist()) == is_inside
 
 
 def test_every_star_is_found_where_it_is(con: Connection, stars: Stars) -> None:
     for row in np.random.default_rng(22).integers(0, len(stars.ra), 200).tolist():
         near = con.cone(stars.ra[row], stars.dec[row], 1e-9, columns=["object_id"]).arrow()["object_id"].to_pylist()
-        there = con.cone(stars.ra[row], stars.dec[row], 0.0, table="measurements", columns=["det_id"]).arrow()
+        point = Cone(float(stars.ra[row]), float(stars.dec[row]), 0.0)
+        there = con.within(point, table="measurements", columns=["det_id"]).arrow()
         assert stars.object_id[row] in near
         assert stars.row[row] in there["det_id"].to_pylist()
 
