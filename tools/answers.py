@@ -20,7 +20,8 @@ FORMATS = ("table", "csv", "json", "parquet", "fits", "votable", "ecsv")
 Function = Callable[..., Any]
 
 columns_option = click.option(
-    "--columns", metavar="NAME,…", help="Columns to list, '*' for all; by default the standard ones.",
+    "--columns", metavar="NAME,…",
+    help="Columns to list, '*' for all; by default the standard ones. `skydb sql DB \"DESCRIBE objects\"` lists them.",
     callback=lambda _, __, value: None if value is None else [name.strip() for name in value.split(",")],
 )  # fmt: skip
 """Gives a command the argument `columns`: a list of names, or None."""

@@ -22,6 +22,8 @@ import click
 import skydb
 from skydb.errors import SkydbError, did_you_mean, disk_error
 
+from .kernels import telling_of_compilation
+
 COMMANDS = {
     "Databases": {
         "create": "Create an empty database.",
@@ -139,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The words after `skydb`; None: of this process.
     """
     run = Run()
-    with _stoppable():
+    with _stoppable(), telling_of_compilation():
         try:
             answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
             sys.stdout.flush()

@@ -25,10 +25,7 @@ def command(
 ) -> None:
     """List the objects of DB within RADIUS of the position RA DEC.
 
-    RADIUS is in degrees or has a unit (5arcmin, 30arcsec); RA and DEC are in degrees or sexagesimal.
+    RADIUS is in degrees or has a unit (5arcmin, 30arcsec); RA and DEC, ICRS, are in degrees or sexagesimal.
     """
-    from skydb.sky.angles import parse_angle, parse_position
-
-    position, size = parse_position(ra, dec), parse_angle(radius)
     with asking(db, how.pop("at")) as connection:
-        show(connection.cone(*position, size, table=table, columns=columns), **how)
+        show(connection.cone(ra, dec, radius, table=table, columns=columns), **how)

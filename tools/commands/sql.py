@@ -14,9 +14,14 @@ from ..answers import answer_options, asking, show
 def command(db: str, query: str, at: str | None, form: str, out: str | None, as_json: bool) -> None:
     """Answer one SELECT over the tables of DB, in DuckDB's dialect.
 
-    Tables: objects, object_bands, measurements, images, exposures, photcodes and more; DVO's names work too.
+    SHOW TABLES lists the tables, DESCRIBE measurements the columns of one with units and meanings, DESCRIBE SELECT …
+    those of an answer. Main tables: objects, object_bands, measurements, images; DVO's names work too.
+
     Functions of the sky, in degrees: in_cone(ra, dec, ra0, dec0, radius), in_box(ra, dec, ra1, ra2, dec1, dec2),
     in_polygon(ra, dec, [[ra, dec], …]), separation(ra1, dec1, ra2, dec2).
+
+    A terminal shows what fits its width; a pipe or file gets all columns and rows. QUERY may read any file that you
+    may read.
     """
     with asking(db, at) as connection:
         show(connection.sql(query), form=form, out=out, as_json=as_json)
