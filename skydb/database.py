@@ -91,22 +91,32 @@ def _new_folder(root: Path) -> Iterator[None]:
         raise UsageError("already exists and is not a directory", str(root), "choose another name")
     try:
         make_directory(root)
+        with _held(root):
+            _remove_parts(root)
+            try:
+                yield
+            except BaseException:
+                _remove_parts(root)
+                raise
     except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError("is not a directory", error.filename, "choose another place") from None
+        raise UsageError("is not a directory", str(error.filename), "choose another place") from None
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):
+                root.rmdir()
+        raise
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[None]:
+    """Hold a folder that is empty, or that a killed creation left."""
     with alone(root) as held:
         if not held:
             raise BusyError("another process creates a database here", str(root), "wait and try again")
         left = {p.name for p in root.iterdir()}
         if left and not (_NEW in left and left <= {_NEW, *_FOLDERS}):
             raise UsageError("already exists and is not an empty directory", str(root), "choose another name")
-        try:
-            _remove_parts(root)
-            yield
-        except BaseException:
-            _remove_parts(root)
-            if not was_there:
-                root.rmdir()
-            raise
+        yield
 
 
 def _remove_parts(root: Path) -> None:
