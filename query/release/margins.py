@@ -9,6 +9,7 @@ import healpy
 import numpy as np
 from numpy.typing import NDArray
 
+from skydb.kernels.distinct import distinct
 from skydb.sky.partition import (
     FINEST_ORDER,
     STEEPEST,
@@ -51,7 +52,7 @@ def over_border(
     pix29 = pixel_of(ra, dec)
     own = tree.index_of(pix29)
     near = np.zeros(len(pix29), dtype=bool)
-    for norder in np.unique(tree.norder[own]).tolist():
+    for norder in distinct(tree.norder[own]).tolist():
         at = tree.norder[own] == norder
         near[at] = near_border(pix29[at], norder, radius_arcsec)
     rows = np.flatnonzero(near)

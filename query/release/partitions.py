@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from skydb.kernels.distinct import distinct
 from skydb.sky.partition import DEEPEST_PLANNED, FINEST_ORDER, cell_range, pixel_of, plan_cells
 from skydb.store.cells import Cell
 from skydb.store.snapshot import Snapshot
@@ -129,7 +130,7 @@ def sources_of(cells: Sequence[Cell], counts: Sequence[CellCounts], tree: PixelT
     """Return, for every partition of the tree, the cells that hold objects positioned in it."""
     sources: dict[int, list[Source]] = {index: [] for index in tree.partitions}
     for cell, count in zip(cells, counts, strict=True):
-        held = np.unique(tree.index_of(count.pixel << 2 * (FINEST_ORDER - DEEPEST_PLANNED)))
+        held = distinct(tree.index_of(count.pixel << 2 * (FINEST_ORDER - DEEPEST_PLANNED)))
         for index in held.tolist():
             sources[index].append((cell, len(held) == 1))
     return sources

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from skydb.kernels.distinct import distinct
+
 from .columns import LIGHT_CURVE
 from .hats_files import write_leaf
 from .margins import over_border
@@ -62,7 +64,7 @@ class PartitionTask:
         row, target = over_border(self.tree, ra, dec, radius_arcsec=self.margin_arcsec)
         if not len(row):
             return ()
-        targets = tuple(np.unique(target).tolist())
+        targets = tuple(distinct(target).tolist())
         with pq.ParquetWriter(_spill_path(self.folders.spill, index), rows.schema, compression="lz4") as writer:
             for wanted in targets:
                 taken = rows.take(pa.array(row[target == wanted]))
