@@ -1,0 +1,80 @@
+"""The catalog is read wherever it lies, also where nothing can be written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skydb.database as database
+from skydb.database import Database
+from skydb.errors import BusyError, DataError, UsageError
+from skydb.store.catalog import reading
+from skydb.store.layout import CATALOG, manifest_path
+from tests.store.test_scratch import ingest
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Database:
+    """A database of two snapshots where SQLite cannot make its shared memory, as on a read-only or a full disk."""
+    db = database.create(tmp_path / "t.sky")
+    ingest(db)
+    shared = db.root / f"{CATALOG}-shm"
+    shared.symlink_to("nowhere")  # which SQLite refuses to open
+    return db
+
+
+def test_reader_writes_nothing_but_sqlites_shared_memory(tmp_path: Path) -> None:
+    db = database.create(tmp_path / "t.sky")
+    before = {p: p.read_bytes() for p in db.root.rglob("*") if p.is_file()}
+    database.open(db.root).snapshot().cells()
+    assert {p: p.read_bytes() for p in db.root.rglob("*") if p.is_file()} == before
+
+
+def test_catalog_is_read_where_nothing_can_be_written(closed: Database) -> None:
+    manifest_path(closed.root, 1).unlink()
+    assert len(database.open(closed.root).snapshot().files("object_seeds")) == 1
+
+
+def test_catalog_that_changes_while_it_is_read_as_it_stands_is_refused(closed: Database) -> None:
+    with pytest.raises(BusyError, match="changed while it was read"), reading(closed.root):
+        os.utime(closed.root / CATALOG, ns=(0, 0))
+
+
+def test_commits_that_wait_in_an_unusable_log_are_not_overlooked(closed: Database) -> None:
+    log = closed.root / f"{CATALOG}-wal"
+    log.write_bytes(b"frames")
+    with pytest.raises(DataError, match="newest commits wait"), reading(closed.root):
+        pass
+
+
+def test_writing_where_nothing_can_be_written_says_so(closed: Database) -> None:
+    with pytest.raises(UsageError, match=r"catalog.sqlite: permission denied"):
+        ingest(closed)
+
+
+def test_commit_beyond_the_space_of_the_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    """The limit is in force within the commit only, so that it is SQLite that meets it."""
+    db = database.create(tmp_path / "t.sky")
+    script = """
+import resource, sys
+import skydb.database as database
+from skydb.store.catalog import writing
+from skydb.tools import cli
+def fill():
+    with writing(database.open(sys.argv[1]).root) as connection:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, -1))
+        connection.execute("INSERT INTO meta VALUES ('big', ?)", ("x" * 1_000_000,))
+try:
+    fill()
+except BaseException as error:
+    sys.exit(cli._report(error))
+"""
+    run = subprocess.run([sys.executable, "-c", script, str(db.root)], capture_output=True, text=True, check=False)
+    assert (run.returncode, "catalog.sqlite: input/output error; check the disk" in run.stderr) == (3, True), run.stderr
+    with reading(db.root) as connection:
+        assert connection.execute("SELECT count(*) FROM meta WHERE key = 'big'").fetchone() == (0,)
+    ingest(db)
