@@ -171,7 +171,15 @@ def calibrate(raw: RawPhotometry, terms: PhotcodeTerms, corrections: Corrections
         kron_mag = counts_mag - 2.5 * np.log10(kron_flux)
     kron_mag_err = _mag_err(raw.inst_kron_flux, raw.inst_kron_flux_err)
     found = (mag, mag_err, flux, flux_err, ap_mag, ap_mag_err, kron_mag, kron_mag_err, mcal, mflat)
-    return CalibratedPhotometry(*(column.astype(np.float32) for column in found))
+    return CalibratedPhotometry(*map(_stored, found))
+
+
+def _stored(column: Floats) -> NDArray[np.float32]:
+    """Return a column as it is stored; what no float32 can hold, such as an error over a flux near 0, is NaN."""
+    with np.errstate(over="ignore"):
+        narrow = column.astype(np.float32)
+    narrow[np.isinf(narrow)] = np.nan
+    return narrow
 
 
 def _nominal(terms: PhotcodeTerms, rows: NDArray[np.int64], airmass: NDArray[Any]) -> Floats:

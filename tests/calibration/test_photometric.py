@@ -179,6 +179,12 @@ def test_raw_photometry_reads_nulls_as_nan_and_absent_columns_as_nan() -> None:
     assert np.isnan(found.inst_flux).all()
 
 
+def test_what_no_stored_number_can_hold_is_missing() -> None:
+    found = one(raw(inst_ap_mag=-9.0, inst_ap_flux=1e-44, inst_ap_flux_err=20.0))
+    assert np.isnan(found["ap_mag_err"])
+    assert np.isfinite(found["ap_mag"])
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from([CHIP, NO_SLOPE, SDSS, VT, VEGA_CHIP]), min_size=1, max_size=20), st.data())
 def test_every_row_is_calibrated_alone(codes: list[int], data: st.DataObject) -> None:
