@@ -1,4 +1,4 @@
-"""The examples of README and tutorials run, page by page, top to bottom, in an empty folder.
+"""The examples of README, tutorials and of the page about asking run, page by page, top to bottom, in an empty folder.
 
 Every ```python and ```console block of a page is run in order; Python blocks of a page share their names. What must
 not run says why on the line before it: <!-- not run: why -->. In a console block, lines that begin with `$ ` are
@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs" / "tutorials").glob("*.md"))]
+DOCS = PROJECT / "docs"
+PAGES = [PROJECT / "README.md", *sorted((DOCS / "tutorials").glob("*.md")), DOCS / "how-to" / "ask.md"]
 BLOCK = re.compile(
     r"(?P<skip><!-- not run: (?P<why>[^>]*?) -->\n)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$", re.M | re.S
 )
