@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skydb.calibration.columns import float_column, int_column
 from skydb.calibration.header import header_mcal
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.errors import DataError, UsageError, did_you_mean
+from skydb.errors import UsageError, did_you_mean
 from skydb.flags import ImageFlags, PhotFlags
 from skydb.store.snapshot import Snapshot
 
@@ -71,15 +71,13 @@ def bands_of(
 
     Raises
     ------
-    DataError
-        The database has no images of single exposures.
     UsageError
-        A band that is asked for has none, or does not exist.
+        The database has no images of single exposures; a band that is asked for has none, or does not exist.
     """
     images = snapshot.read_global("images", ["image_id", "code", "kind", "exptime", "zpt_obs"])
     images = images.filter(pc.equal(images["kind"], SOLVED_KIND))
     if not images.num_rows:
-        raise DataError("there are no images to calibrate", str(snapshot.root), "ingest some with `skydb addstar`")
+        raise UsageError("there are no images to calibrate", str(snapshot.root), "ingest some with `skydb addstar`")
     band = terms.band[terms.rows_of(int_column(images, "code"))]
     there = [terms.bands[b] for b in np.unique(band[band >= 0])]
     wanted = there if asked is None else _checked(asked, there)

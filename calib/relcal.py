@@ -123,9 +123,7 @@ def relcal(
     Raises
     ------
     UsageError
-        An unknown mode or band, a limit that lets nothing in.
-    DataError
-        The database has no images.
+        An unknown mode or band, a limit that lets nothing in, or the database has no images.
     """
     from skydb import database
 

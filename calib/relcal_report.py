@@ -106,8 +106,12 @@ class RelcalReport:
 
     def text(self) -> str:
         """Return the report for people: one line a band, what was rejected, how long it took."""
-        lines = [_outcome(self), _TABLE_HEAD, *map(_table_line, self.bands)]
-        for band in self.bands:
+        solved = [b for b in self.bands if b.n_solved]
+        lines = [_outcome(self), *([_TABLE_HEAD] if solved else []), *map(_table_line, solved)]
+        if not self.bands:
+            lines.append("no image is of a band: give their photcodes one, see `skydb photcodes`")
+        lines += [_nothing_solved(b) for b in self.bands if not b.n_solved]
+        for band in solved:
             dropped = ", ".join(f"{reason} {count}" for reason, count in band.rejected.items() if count)
             lines.append(f"{band.band}: rejected {dropped or 'none'}")
             lines += [f"{band.band}: {remark}" for remark in _remarks(band)]
@@ -182,6 +186,24 @@ def _outcome(report: RelcalReport) -> str:
     if report.snapshot is not None:
         return f"{images}; calibration {report.calibration} applied in snapshot {report.snapshot}"
     return f"{images}; nothing committed"
+
+
+_WHY_NOT = {
+    "not_finite": "without a magnitude or an error above 0", "image_excluded": "of images that are taken out",
+    "bad_flags": "with bad flags (--exclude-photflags)", "poor_flags": "with poor flags (see --allow-poor)",
+    "low_psf_qf": "with a low psf_qf", "large_error": "with a larger error than --max-mag-err",
+    "too_faint": "fainter than the --brightest", "single_image": "of stars that one image alone has",
+    "outlier": "outliers", "alone": "whose star no other image saw well",
+}  # fmt: skip
+
+
+def _nothing_solved(band: BandReport) -> str:
+    """Say what was missing in a band without a solved image: its numbers are all zero or NaN."""
+    if not band.n_candidates:
+        return f"{band.band}: nothing to solve: its {band.n_images} images have no measurements"
+    dropped = ", ".join(f"{count} {_WHY_NOT[reason]}" for reason, count in band.rejected.items() if count)
+    left = f"none of {band.n_candidates} measurements in {band.n_images} images is left"
+    return f"{band.band}: nothing to solve: {left}: {dropped}"
 
 
 def _remarks(band: BandReport) -> list[str]:

@@ -110,8 +110,8 @@ def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
     words = image_words(image["image_key"])
     what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
     todo = (
-        "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode, chip"
-        " and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
+        "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode,"
+        " chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
     )
     return DataError(what, file, todo)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from skydb.errors import CommitConflict, DataError, SkydbError
+from skydb.errors import CommitConflict, SkydbError, UsageError
 from skydb.store.compact import compact
 from skydb.store.files import digest_of
 from skydb.store.history import known_digests
@@ -63,7 +63,7 @@ def _examine(
     known = known_digests(job.db.snapshot(), {digest for digest, _, _ in digested})
     for path, (digest, size, error) in zip(todo, digested, strict=True):
         if error is not None:
-            reports[path] = FileReport(path, "failed", error=error)
+            reports[path] = FileReport(path, "failed", error=error, exit_code=UsageError.exit_code)
         elif digest in known:
             reports[path] = FileReport(path, "known")
         else:
@@ -86,7 +86,7 @@ def _digest(path: str) -> tuple[str, int, str | None]:
     try:
         return digest_of(target), target.stat().st_size, None
     except OSError as error:
-        return "", 0, str(DataError(f"cannot be opened: {error.strerror}", path, "check the path"))
+        return "", 0, str(UsageError(f"cannot be opened: {error.strerror}", path, "check the path"))
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:

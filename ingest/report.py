@@ -11,7 +11,8 @@ class FileReport:
     """What became of one file.
 
     `status` is "ingested", "known" (its content is in the database already, nothing changed) or "failed" (nothing of
-    it was kept; `error` says why). For an ingested file n_in = n_matched + n_new + n_rejected.
+    it was kept; `error` says why, and `exit_code` who has to act: 2 the caller, such as for a file that is not there,
+    3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected.
     """
 
     file: str
@@ -25,6 +26,7 @@ class FileReport:
     n_nulled: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     error: str | None = None
+    exit_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,31 @@ class AddstarReport:
     files: tuple[FileReport, ...]
     snapshot: int
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n_ingested(self) -> int:
+        """Files that came in with this call."""
+        return len(self.with_status("ingested"))
+
+    @property
+    def n_known(self) -> int:
+        """Files that were in the database already."""
+        return len(self.with_status("known"))
+
+    @property
+    def n_failed(self) -> int:
+        """Files of which nothing was kept."""
+        return len(self.with_status("failed"))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the database now holds every file of the call."""
+        return self.n_failed == 0
+
+    @property
+    def exit_code(self) -> int:
+        """What `skydb addstar` ends with: 0, or the largest of the failed files' codes."""
+        return max((f.exit_code for f in self.files), default=0)
 
     def count(self, name: str) -> int:
         """Return the sum of one of the files' counts, such as "n_in"."""
@@ -51,7 +78,8 @@ class AddstarReport:
         names = ("n_images", "n_in", "n_matched", "n_new", "n_rejected", "n_measurements", "n_nulled")
         return {
             "snapshot": self.snapshot,
-            **{f"n_{s}": len(self.with_status(s)) for s in ("ingested", "known", "failed")},
+            "complete": self.complete,
+            **{name: getattr(self, name) for name in ("n_ingested", "n_known", "n_failed")},
             **{name: self.count(name) for name in names},
             "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
             "files": [asdict(f) for f in self.files],
@@ -59,9 +87,8 @@ class AddstarReport:
 
     def text(self) -> str:
         """Return the report for people: a sentence, the counts, and every file that was rejected."""
-        counts = {s: len(self.with_status(s)) for s in ("ingested", "known", "failed")}
         lines = [
-            f"{counts['ingested']} files ingested, {counts['known']} known already, {counts['failed']} failed;"
+            f"{self.n_ingested} files ingested, {self.n_known} known already, {self.n_failed} failed;"
             f" snapshot {self.snapshot}",
             f"{self.count('n_images')} images; rows in {self.count('n_in')} = matched {self.count('n_matched')}"
             f" + new {self.count('n_new')} + rejected {self.count('n_rejected')};"

@@ -48,7 +48,8 @@ class RouteTask:
 class FileSummary:
     """What reading one file gave.
 
-    Nothing of it may be kept if `error` is set, or if it is `known`: ingested by another writer in the meantime.
+    Nothing of it may be kept if `error` is set (`exit_code` says who has to act, as that of `SkydbError`), or if it is
+    `known`: ingested by another writer in the meantime.
     """
 
     number: int
@@ -61,6 +62,7 @@ class FileSummary:
     images: pa.Table = field(default_factory=IMAGES.empty)
     exposures: pa.Table = field(default_factory=EXPOSURES.empty)
     error: str | None = None
+    exit_code: int = DataError.exit_code
     known: bool = False
 
     @property
@@ -135,7 +137,7 @@ def _readable_chunks(file: InputFile, request: ReadRequest, summary: FileSummary
     try:
         yield from _chunks_of(file, request, summary)
     except SkydbError as error:
-        summary.error = str(error)
+        summary.error, summary.exit_code = str(error), error.exit_code
     except Exception as error:  # a damaged file may raise anything; the file is rejected, the rest go on
         problem = DataError(f"cannot be read: {type(error).__name__}: {error}", file.path, "check the file")
         summary.error = str(problem)

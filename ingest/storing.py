@@ -220,7 +220,7 @@ def _report(path: str, summary: FileSummary, linked: Linked | None) -> FileRepor
     if summary.known:
         return FileReport(path, "known")
     if summary.error is not None or linked is None:
-        return FileReport(path, "failed", error=summary.error)
+        return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code)
     matched = int(linked.matched[summary.number])
     return FileReport(
         path, "ingested", summary.images.num_rows, summary.n_in, matched, summary.n_kept - matched,

@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
 from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, writing
 from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
 from skydb.store.files import fsync_directory, make_directory
-from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, manifest_path
+from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, given_path, manifest_path
 from skydb.store.locks import alone
 from skydb.store.mending import how_to_mend
 from skydb.store.snapshot import Snapshot, snapshot_number
@@ -65,7 +65,7 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     DataError
         The disk is full or fails.
     """
-    root = Path(fspath(path)).absolute()
+    root = given_path(path)
     if cell_rows < 1:
         raise UsageError(f"cell_rows must be at least 1, not {cell_rows}")
     identity = uuid.uuid4().hex
@@ -154,7 +154,7 @@ def open(path: str | PathLike[str]) -> Database:
     DataError
         The catalog is damaged.
     """
-    root = Path(fspath(path)).absolute()
+    root = given_path(path)
     with reading(root) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skydb.errors import UsageError
+from skydb.store.layout import given_path
 
 from .demo_steps import PARTS, STEPS, Scene, StepProgress
 
@@ -73,6 +74,7 @@ def run_demo(
         So few detections that no star is measured twice.
     """
     start = time.perf_counter()
+    given_path(folder)  # refuses an empty one, which is the current directory to Path
     scene = Scene(_emptied(Path(fspath(folder)), overwrite=overwrite), seed, detections, workers)
     steps = []
     for name, action in STEPS.items():

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skydb.database import Database
-from skydb.errors import DataError
+from skydb.errors import DataError, UsageError
 from skydb.parallel.executor import Progress
 from skydb.store.snapshot import Snapshot
 
@@ -92,8 +92,10 @@ def score_database(
 
     Raises
     ------
+    UsageError
+        There is no truth in the folder.
     DataError
-        There is no truth in the folder, it is of another survey, or the database holds no images.
+        It is of another survey, or the database holds no images.
     """
     from skydb import database
 
@@ -114,13 +116,13 @@ def truth_folder(path: str | PathLike[str]) -> Path:
 
     Raises
     ------
-    DataError
+    UsageError
         There is none.
     """
     for folder in (Path(fspath(path)), Path(fspath(path)) / "truth"):
         if (folder / "chips.parquet").is_file():
             return folder
-    raise DataError("no truth of a simulated survey", fspath(path), "give the folder that skydb simulate wrote")
+    raise UsageError("no truth of a simulated survey", fspath(path), "give the folder that skydb simulate wrote")
 
 
 def image_zero_points(snapshot: Snapshot, truth: Path) -> pa.Table:

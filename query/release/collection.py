@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
 from skydb import __version__
@@ -20,6 +20,7 @@ from skydb.parallel.executor import Executor, Progress, executor_for
 from skydb.sky.partition import DEEPEST_PLANNED
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.history import catalog_table
+from skydb.store.layout import given_path
 from skydb.store.snapshot import Snapshot
 
 from .columns import SPATIAL_INDEX, ReleaseColumns, release_columns
@@ -121,7 +122,7 @@ def release(
     """
     from skydb import database
 
-    path = Path(fspath(out)).absolute()
+    path = given_path(out)
     _check_call(path, as_, margin_arcsec=margin_arcsec, limits=(rows_per_partition, measurements_per_partition))
     release_columns((), light_curve_columns)  # a name that is wrong is told before the first cell is read
     opened = db if isinstance(db, Database) else database.open(db)
@@ -146,7 +147,7 @@ def _check_call(path: Path, as_: str, *, margin_arcsec: float, limits: tuple[int
     if as_ not in KINDS:
         raise UsageError(f"no kind of release is named {as_!r}", None, did_you_mean(as_, KINDS))
     if path.exists() or path.is_symlink():
-        raise UsageError("already exists", str(path), "choose another name, or remove it")
+        raise UsageError("already exists", str(path), "choose another name")
     if not 0 <= margin_arcsec <= MAX_MARGIN_ARCSEC:
         raise UsageError(f"margin of {margin_arcsec} arcsec", None, f"give 0 to {MAX_MARGIN_ARCSEC:g} arcsec")
     if min(limits) < 1:

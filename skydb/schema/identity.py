@@ -59,7 +59,8 @@ def key_parts(key: str) -> list[str]:
     >>> key_parts("chip|2014-08-31T06:00:00.000|GPC1.g.XY01||o1")
     ['chip', '2014-08-31T06:00:00.000', 'GPC1.g.XY01', '', 'o1']
     """
-    return [re.sub(r"\\(.)", r"\1", part, flags=re.S) for part in re.findall(r"((?:\\.|[^|\\])*)(?:\||$)", key, re.S)[:5]]
+    parts = re.findall(r"((?:\\.|[^|\\])*)(?:\||$)", key, re.S)[:5]
+    return [re.sub(r"\\(.)", r"\1", part, flags=re.S) for part in parts]
 
 
 def image_words(key: str) -> str:

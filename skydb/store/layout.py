@@ -12,7 +12,10 @@ work/                                                     temporary files of run
 from __future__ import annotations
 
 import uuid
+from os import PathLike, fspath
 from pathlib import Path
+
+from skydb.errors import UsageError
 
 CATALOG = "catalog.sqlite"
 DATA = "data"
@@ -20,6 +23,19 @@ COMMITS = "commits"
 TAGS = "tags"
 WORK = "work"
 PIXELS_PER_DIR = 10_000
+
+
+def given_path(path: str | PathLike[str]) -> Path:
+    """Return a caller's path to a directory, absolute.
+
+    Raises
+    ------
+    UsageError
+        It is empty, as of a shell variable that is not set: `Path` would take it for the current directory.
+    """
+    if not fspath(path).strip():
+        raise UsageError("the path is empty", None, "name a directory")
+    return Path(fspath(path)).absolute()
 
 
 def new_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -92,13 +93,17 @@ def test_only_failures_make_no_snapshot(db: Database, tmp_path: Path) -> None:
     assert report.snapshot == before == db.snapshot().id
 
 
-def test_command_ends_with_3_where_a_file_failed(
+def test_command_says_who_has_to_act_where_a_file_failed(
     db: Database, night: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["addstar", str(db.root), str(night[0]), str(night[0].with_name("absent.cmf")), "--workers", "1"]
-    assert main(call) == 3
-    assert "absent.cmf" in capsys.readouterr().out
-    assert main([*call[:3], "--workers", "1"]) == 0
+    absent, broken = night[0].with_name("absent.cmf"), night[0].with_name("broken.cmf")
+    broken.write_bytes(b"SIMPLE  =")
+    call = ["addstar", str(db.root), str(night[0]), "--workers", "1", "--json"]
+    for files, code in (((absent,), 2), ((absent, broken), 3), ((broken,), 3), ((), 0)):
+        assert main([*call, *map(str, files)]) == code
+        said = json.loads(capsys.readouterr().out)
+        assert (said["n_failed"], said["complete"]) == (len(files), code == 0)
+        assert all(f["error"] for f in said["files"] if f["status"] == "failed")
 
 
 def test_second_copy_of_an_image_is_refused(db: Database, night: list[Path]) -> None:

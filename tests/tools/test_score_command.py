@@ -14,7 +14,7 @@ import pytest
 
 import skydb
 from skydb.database import Database
-from skydb.errors import DataError
+from skydb.errors import DataError, UsageError
 from skydb.photcodes import import_photcodes
 from skydb.tools.cli import main
 from skydb.tools.score import read_detection_truth, score_association
@@ -70,7 +70,7 @@ def test_exposure_is_the_average_of_its_chips(db: Database, survey: Path) -> Non
 
 def test_truth_is_found_in_the_survey_and_by_itself(survey: Path, tmp_path: Path) -> None:
     assert truth_folder(survey) == truth_folder(survey / "truth") == survey / "truth"
-    with pytest.raises(DataError, match="no truth"):
+    with pytest.raises(UsageError, match="no truth"):
         truth_folder(tmp_path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..arguments import arcsec
+from ..arguments import arcsec, bits
 from ..output import emit, json_option, steps, workers_option
 
 
@@ -24,7 +24,7 @@ from ..output import emit, json_option, steps, workers_option
 @click.option("--association", type=click.Choice(["one-to-one", "dvo"]), default="one-to-one", show_default=True,
               help="Per image, one detection per object; or, as DVO does, several.")  # fmt: skip
 @click.option("--max-mag-err", type=float, metavar="MAG", help="Reject detections whose magnitude error is larger.")
-@click.option("--exclude-photflags", type=lambda s: int(s, 0), default="0", metavar="BITS",
+@click.option("--exclude-photflags", type=bits, default="0", metavar="BITS",
               help="Reject detections with any of these photflags, such as 0x1800.")  # fmt: skip
 @click.option("--keep-order", is_flag=True, help="Associate files as listed, not by start time.")
 @click.option("--defer", is_flag=True, help="Leave the refresh of means to `skydb refresh`.")
@@ -38,7 +38,8 @@ def command(
     """Ingest FILES into DB: associate detections with objects, store measurements and images, refresh means.
 
     A file that was ingested before is recognised by its content and changes nothing. A file that cannot be read is
-    reported and the others go on; the exit code is then 3.
+    reported and the others go on; the exit code is then 3, or 2 if no more is wrong than that files are not there. With
+    --json, `complete` says whether the database holds every file now.
     """
     from skydb.ingest.addstar import addstar
     from skydb.ingest.readers.interface import DetectionFilter
@@ -53,4 +54,4 @@ def command(
             association=association, keep_order=keep_order, defer=defer, workers=workers, progress=show,
         )  # fmt: skip
     emit(report.as_dict() if as_json else report.text(), as_json=as_json)
-    return 3 if report.with_status("failed") else 0
+    return report.exit_code

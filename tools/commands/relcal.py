@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..arguments import bits
 from ..output import emit, json_option, steps, workers_option
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ HEAD = "band   pass  weighting  scale      stars  measurements  outliers  rms ma
               help="Largest photon error of a measurement that enters.")  # fmt: skip
 @click.option("--brightest", type=click.IntRange(min=1), metavar="N",
               help="Use about the N brightest measurements of an image; by default all.")  # fmt: skip
-@click.option("--exclude-photflags", type=lambda s: int(s, 0), metavar="BITS",
+@click.option("--exclude-photflags", type=bits, metavar="BITS",
               help="Leave out measurements with any of these photflags, such as 0x1080; by default those that their "
               "photcode calls bad, or, where it says nothing, psphot's saturated ones.")  # fmt: skip
 @click.option("--allow-poor", is_flag=True, help="Use measurements with flags that their photcode calls poor.")
@@ -54,7 +55,9 @@ def command(
 
 
 def _print_pass(line: PassLine) -> None:
-    """Print one row of the table of passes on stderr, as it comes; a band begins with a head."""
+    """Print one row of the table of passes on stderr, as it comes; a band begins with a head, if it has anything."""
+    if not line.n_used and not line.n_outliers:
+        return
     if line.number == 1:
         print(HEAD, file=sys.stderr)
     print(

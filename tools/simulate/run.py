@@ -14,6 +14,7 @@ from scipy.special import ndtr
 import skydb
 from skydb.errors import UsageError
 from skydb.parallel.executor import Progress, executor_for
+from skydb.store.layout import given_path
 
 from . import truth
 from .camera import photcode_text
@@ -78,6 +79,7 @@ def simulate(
         Unknown preset or switch, no positive number of detections, or a folder that is not empty.
     """
     plan, switches = preset_for(preset, detections), checked_switches(without)
+    given_path(out)  # refuses an empty one, which is the current directory to Path
     folder = _made_folder(Path(out))
     survey = plan_survey(plan, seed, without=switches, mislabelled=mislabelled_nights)
     stars = _write_sky(survey, folder)
