@@ -20,6 +20,7 @@ from skydb.calibration.recalibrate import Prepared, apply_to_all
 from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
 from skydb.parallel.executor import Executor, executor_for
+from skydb.store.command_line import one_line
 from skydb.store.commit import Calibration
 from skydb.store.scratch import scratch
 from skydb.store.snapshot import Snapshot
@@ -56,14 +57,14 @@ class RelcalOptions:
         own = {"brightest": self.brightest, "exclude_photflags": self.exclude_photflags}
         return {"mode": "images", "selection": {**asdict(self.rules), **own}}
 
-    def command(self) -> str:
-        """Return the command line that does the same."""
-        words = ["relcal"]
+    def command(self, root: Path) -> str:
+        """Return the command line that does the same to a database."""
+        words = ["relcal", str(root)]
         words += ["--bands", ",".join(self.bands)] if self.bands else []
         words += ["--max-mag-err", f"{self.rules.max_mag_err:g}"]
         words += ["--brightest", str(self.brightest)] if self.brightest else []
         words += ["--exclude-photflags", f"{self.exclude_photflags:#x}"] if self.exclude_photflags is not None else []
-        return " ".join([*words, "--allow-poor"] if self.rules.allow_poor else words)
+        return one_line([*words, "--allow-poor"] if self.rules.allow_poor else words)
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class _Run:
         solutions = [s.solution for s in own]
 
         def prepare(snapshot: Snapshot) -> Prepared:
-            return Prepared(calibration, self.options.command(), images_cal_rows(snapshot, solutions))
+            return Prepared(calibration, self.options.command(self.db.root), images_cal_rows(snapshot, solutions))
 
         return apply_to_all(
             self.db.snapshot, self.db.commit, prepare, executor=self.executor, progress=progress

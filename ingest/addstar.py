@@ -9,6 +9,7 @@ from skydb import database
 from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.parallel.executor import executor_for
+from skydb.store.command_line import one_line
 
 from .batches import ingest_files
 from .job import AddstarOptions, Clock, Job, StepProgress
@@ -85,9 +86,11 @@ def addstar(
         defer=defer,
         compact=compact,
     )
-    job = Job(opened, options, executor_for(workers), Clock(progress), adaptive=workers is None)
+    names = [fspath(p) for p in paths]
+    command = one_line(["addstar", str(opened.root), *names, *options.words()])
+    job = Job(opened, options, executor_for(workers), Clock(progress), command, adaptive=workers is None)
     _check_photcode(job)
-    return ingest_files(job, [fspath(p) for p in paths])
+    return ingest_files(job, names)
 
 
 def _checked_radius(radius: float | None) -> float | None:

@@ -35,6 +35,20 @@ class AddstarOptions:
     defer: bool = False
     compact: bool = True
 
+    def words(self) -> list[str]:
+        """Return the options of the command line that does the same; a window of pixels has none there."""
+        keep = self.keep
+        valued = {
+            "--photcode": self.photcode, "--mapping": self.mapping and self.mapping.name,
+            "--radius": self.radius_arcsec and f"{self.radius_arcsec:g}",
+            "--association": "dvo" if self.one_to_many else None,
+            "--max-mag-err": keep.max_mag_err and f"{keep.max_mag_err:g}",
+            "--exclude-photflags": f"{keep.exclude_photflags:#x}" if keep.exclude_photflags else None,
+        }  # fmt: skip
+        flags = {"--keep-order": self.keep_order, "--defer": self.defer}
+        words = [word for name, value in valued.items() if value for word in (name, value)]
+        return words + [name for name, is_set in flags.items() if is_set]
+
 
 class Clock:
     """Adds up the seconds of every step and passes progress on."""
@@ -53,12 +67,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class Job:
-    """One call of addstar; `adaptive`: nobody asked for a number of workers, so that small steps need none."""
+    """One call of addstar; `command` is the line that does the same.
+
+    `adaptive`: nobody asked for a number of workers, so that small steps need none.
+    """
 
     db: Database
     options: AddstarOptions
     executor: Executor
     clock: Clock
+    command: str
     adaptive: bool = False
 
     def executor_of(self, seconds: float) -> Executor:

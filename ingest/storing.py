@@ -91,7 +91,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         written = Written(cells, tables, tuple(exposures.column("exposure_id").to_pylist()))
     reports = _reports(batch, base, linked)
     with job.clock.step("commit"):
-        job.db.commit(_changes(batch, base, reach, written, reports))
+        job.db.commit(_changes(job, batch, base, reach, written, reports))
     return reports
 
 
@@ -175,7 +175,7 @@ def _write_tables(batch: RoutedBatch, base: Base, made: dict[str, pa.Table]) -> 
 
 
 def _changes(
-    batch: RoutedBatch, base: Base, reach: Reach, written: Written, reports: dict[str, FileReport]
+    job: Job, batch: RoutedBatch, base: Base, reach: Reach, written: Written, reports: dict[str, FileReport]
 ) -> Changes:
     cells = written.cells
     replaces = [name for w in cells for name in w.replaces]
@@ -183,7 +183,7 @@ def _changes(
         replaces += [f.name for f in base.snapshot.files("photcodes")]
     writes = merge_ranges(np.array([(w.cell.lo, w.cell.hi) for w in cells], dtype=np.int64))
     return Changes(
-        "addstar", f"addstar {len(batch.files)} files", base.snapshot.id,
+        "addstar", job.command, base.snapshot.id,
         adds=(*written.tables, *(f for w in cells for f in w.adds)), replaces=tuple(replaces),
         cells=tuple(w.cell for w in cells), log=_log(batch, base, reports),
         images=_image_keys(batch, base.images), exposures=written.exposures,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
 from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, writing
+from skydb.store.command_line import recorded
 from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, given_path, manifest_path
@@ -136,8 +137,8 @@ def _build(root: Path, meta: dict[str, str]) -> None:
     with writing(root) as connection:
         connection.execute("INSERT INTO calibrations VALUES (0, 'nominal', '', 0, 0, NULL, '{}', 0)")
         connection.execute(
-            "INSERT INTO snapshots VALUES (0, NULL, ?, 'create', 'create', ?, 0, ?)",
-            (now(), __version__, pack_ranges(NOWHERE)),
+            "INSERT INTO snapshots VALUES (0, NULL, ?, 'create', ?, ?, 0, ?)",
+            (now(), recorded("create"), __version__, pack_ranges(NOWHERE)),
         )
     write_manifest(root, 0)
 

@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError, did_you_mean
 from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
+from skydb.store.command_line import one_line
 from skydb.store.commit import Changes
 from skydb.store.scratch import Scratch, scratch
 
@@ -30,7 +31,7 @@ def import_photcodes(db: Database, path: str | PathLike[str]) -> int:
     DataError
         The file is not a photcode table, or contradicts what the database has.
     """
-    return _add(db, read_photcodes_text(fspath(path)), f"photcodes {db.root} --import {fspath(path)}")
+    return _add(db, read_photcodes_text(fspath(path)), one_line(["photcodes", str(db.root), "--import", fspath(path)]))
 
 
 def add_photcode(db: Database, photcode: Photcode) -> int:
@@ -47,7 +48,7 @@ def add_photcode(db: Database, photcode: Photcode) -> int:
     if photcode.band is not None and photcode.band not in (photcode.name, *bands):
         todo = f"{did_you_mean(photcode.band, bands)}; a band is a photcode too, and comes first: --add {photcode.band}"
         raise UsageError(f"no band named {photcode.band!r}", str(db.root), todo)
-    return _add(db, [photcode], f"photcodes {db.root} --add {photcode.name}")
+    return _add(db, [photcode], one_line(["photcodes", str(db.root), "--add", photcode.name]))
 
 
 def _add(db: Database, given: Iterable[Photcode], command: str) -> int:

@@ -21,6 +21,7 @@ import click
 
 import skydb
 from skydb.errors import SkydbError, did_you_mean, disk_error
+from skydb.store.command_line import typed
 
 from .kernels import telling_of_compilation
 
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The words after `skydb`; None: of this process.
     """
     run = Run()
-    with _stoppable(), telling_of_compilation():
+    with _stoppable(), telling_of_compilation(), typed(sys.argv[1:] if arguments is None else arguments):
         try:
             answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
             sys.stdout.flush()

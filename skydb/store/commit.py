@@ -23,6 +23,7 @@ from skydb.errors import CommitConflict, DataError
 
 from .catalog import FORMAT_VERSION, reading, writing
 from .cells import Cell
+from .command_line import recorded
 from .files import DataFile, write_durably
 from .layout import manifest_path
 
@@ -180,7 +181,7 @@ def _insert_snapshot(connection: sqlite3.Connection, changes: Changes) -> int:
             head,
             now(),
             changes.kind,
-            changes.command,
+            recorded(changes.command),
             __version__,
             calibration_id,
             pack_ranges(changes.writes),
