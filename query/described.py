@@ -28,6 +28,7 @@ _MEANINGS = {
 }
 """Of the tables that users see as one where two are stored."""
 
+_COMMENTS = re.compile(r"\A(\s|--[^\n]*(\n|\Z)|/\*.*?\*/)+", re.S)
 _SHOW = re.compile(r"\s*show\s+(all\s+)?tables\s*;?\s*", re.I)
 _DESCRIBE = re.compile(
     r"\s*(?:desc|describe|show|show\s+columns\s+(?:from|in))\s+(?:table\s+)?(?:main\.)?(\"?)([a-z_]\w*)\1\s*;?\s*", re.I
@@ -49,6 +50,7 @@ def description(sql: str) -> Description | None:
     >>> description("DESCRIBE Average;"), description("SHOW TABLES"), description("SELECT 1")
     (Description(table='Average', query=None), Description(table=None, query=None), None)
     """
+    sql = _COMMENTS.sub("", sql)
     if _SHOW.fullmatch(sql):
         return Description()
     if match := _DESCRIBE_QUERY.fullmatch(sql):

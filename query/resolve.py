@@ -5,11 +5,14 @@ A name is looked up from its own level outwards: a column, then an alias of the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlglot import exp
 
 from skydb.errors import UsageError, did_you_mean
 
 from .levels import Edit, Level, Levels, Source
+from .views import visible_columns, visible_tables
 
 
 class Resolution(Levels):
@@ -58,6 +61,8 @@ class Resolution(Levels):
             parts = parts[1:]
         if len(parts) == 1 or not any(parts[0].this in level.sources for level in chain):
             in_set = isinstance(column.find_ancestor(exp.Query), exp.SetOperation)
+            if len(parts) > 1 and chain and not in_set and column.find_ancestor(exp.Lambda, exp.Comprehension) is None:
+                self._require_source(parts[0], chain)
             self._use_unqualified(parts[0], [] if in_set else chain)
             return
         level = next(lv for lv in chain if parts[0].this in lv.sources)
@@ -65,9 +70,7 @@ class Resolution(Levels):
         found = list(self.matches({parts[0].this: source}, parts[1].this))
         if not found and source.complete:
             where = f"table {self.text(parts[0])}"
-            raise UsageError(
-                f"no column named {self.text(parts[1])!r}", where, did_you_mean(parts[1].this, source.columns)
-            )
+            raise UsageError(f"no column named {self.text(parts[1])!r}", where, _advice(parts[1].this, source.columns))
         self._note(column, parts[1], found)
 
     def _use_unqualified(self, name: exp.Identifier, chain: list[Level]) -> None:
@@ -86,7 +89,16 @@ class Resolution(Levels):
         if known and certain:
             tables = ", ".join(dict.fromkeys(name for level in chain for name in level.sources if name[0] != "("))
             where = f"tables {tables}" if tables else "SQL"
-            raise UsageError(f"no column named {self.text(name)!r}", where, did_you_mean(name.this, known))
+            raise UsageError(f"no column named {self.text(name)!r}", where, _advice(name.this, known))
+
+    def _require_source(self, name: exp.Identifier, chain: list[Level]) -> None:
+        """Refuse the first part of a dotted name that is neither a table of the query nor, surely, a column."""
+        sources = {alias for level in chain for alias in level.sources if alias[0] != "("}
+        known = {column for level in chain for source in level.sources.values() for column in source.columns}
+        aliases = {alias for level in chain for alias in level.aliases}
+        if name.this not in known | aliases and all(level.complete for level in chain):
+            what = f"no table or alias named {self.text(name)!r} in the query"
+            raise UsageError(what, "SQL", f"its tables are {', '.join(sorted(sources))}" if sources else None)
 
     def _use_row(self, source: Source) -> None:
         for index, column in source.origins.values():
@@ -106,6 +118,14 @@ class Resolution(Levels):
             self.edits.append(Edit(name.meta["start"], name.meta["end"] + 1, meant.pop() + shown))
 
 
+def _advice(name: str, known: Collection[str]) -> str:
+    """Return what to do about an unknown column: name the tables that have it, else the closest known name."""
+    having = [table for table in visible_tables() if any(c.name == name for c in visible_columns(table))]
+    if not having:
+        return did_you_mean(name, known)
+    return f"it is a column of {', '.join(having)}: ask or join one of them"
+
+
 def _is_result(node: exp.Expression | None) -> bool:
     """Return True for a column that stands by itself in a select list: its result keeps the name as written."""
     return isinstance(node, exp.Column) and isinstance(node.parent, exp.Select) and node.arg_key == "expressions"
@@ -116,8 +136,8 @@ def _is_label(column: exp.Column) -> bool:
     if isinstance(column.parent, (exp.PropertyEQ, exp.Kwarg)) and column.arg_key == "this":
         return True
     loop = column.find_ancestor(exp.Comprehension)
-    return loop is not None and not column.table and any(
-        variable.name == column.name for variable in loop.args["expression"].find_all(exp.Identifier, exp.Column)
+    return loop is not None and any(
+        variable.name == column.parts[0].name for variable in loop.args["expression"].find_all(exp.Identifier, exp.Column)
     )
 
 

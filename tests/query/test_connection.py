@@ -203,7 +203,8 @@ def test_columns_are_those_that_select_gives_with_their_declarations(con: Connec
 
 @pytest.mark.parametrize(
     "query",
-    ["DESC objects", "DESCRIBE main.objects;", 'describe "Objects"', "SHOW Average", "SHOW COLUMNS FROM objects"],
+    ["DESC objects", "-- what is there?\n/* in it */ DESCRIBE main.objects;", 'describe "Objects"', "SHOW Average",
+     "SHOW COLUMNS FROM objects"],
 )
 def test_a_table_is_described_as_in_other_databases(con: Connection, query: str) -> None:
     assert con.sql(query).arrow().equals(con.columns("objects").arrow())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from skydb.errors import UsageError
+from skydb.query.connection import Connection
 from skydb.query.parse import ParsedQuery, TableReference, parse
 from skydb.query.views import visible_columns, visible_tables
 from skydb.schema.tables import TABLES
@@ -265,6 +266,10 @@ def test_anything_but_one_select_is_refused(sql: str) -> None:
         ("SELECT paralax FROM objects", "tables objects: no column named 'paralax'; did you mean 'parallax'"),
         ("SELECT o.Paralax FROM objects o", "table o: no column named 'Paralax'; did you mean 'parallax'"),
         ("SELECT t.paralax FROM (SELECT parallax FROM objects) t", "did you mean 'parallax'"),
+        ("SELECT mag FROM objects", "no column named 'mag'; it is a column of object_bands, measurements, galphot"),
+        ("SELECT o.mcal FROM objects o", "table o: no column named 'mcal'; it is a column of measurements, images"),
+        ("SELECT o.ra FROM objects", "no table or alias named 'o' in the query; its tables are objects"),
+        ("SELECT 1 FROM objects WHERE M.mag > 5", "no table or alias named 'M' in the query"),
         ("SELECT 1 FROM objects WHERE in_cone(ra, dec, 1, 2, -3)", "radius"),
         ("SELECT 1 FROM objects WHERE in_cone(ra, dec, 1, 2)", "4 arguments"),
         ("SELECT 1 FROM objects WHERE in_box(ra, dec, 1, 2, 5, 3)", "swap"),
@@ -282,6 +287,18 @@ def test_what_certainly_makes_no_sense_is_refused_with_advice(sql: str, message:
 )
 def test_column_that_may_exist_is_not_refused(sql: str) -> None:
     parse(sql, extra=["t"])
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT list_transform([{'a': ra}], lambda v: v.a) FROM objects", "SELECT [v.a FOR v IN [{'a': ra}]] FROM objects",
+     "SELECT s.a FROM (SELECT {'a': ra} AS s FROM objects)",
+     "SELECT (SELECT max(m.mag) FROM measurements m WHERE m.object_id = o.object_id) FROM objects o",
+     "WITH c AS (SELECT 1 AS x) SELECT c.x, objects.ra FROM objects, c",
+     "SELECT u.x FROM objects, (VALUES (1)) AS u(x)", "SELECT l.y FROM objects o, LATERAL (SELECT o.ra + 1 AS y) l"],
+)  # fmt: skip
+def test_field_of_a_value_is_no_unknown_table(sql: str, con: Connection) -> None:
+    con.sql(f"{sql} LIMIT 2").arrow()
 
 
 def test_declarations_of_result_columns_follow_them() -> None:
