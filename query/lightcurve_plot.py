@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skydb.errors import UsageError, did_you_mean
+from skydb.errors import UsageError
 
 from .connection import Connection
 from .lightcurve_points import BandPoints, LightCurve, light_curve
@@ -118,9 +118,8 @@ def write_plot(figure: Figure, path: str | os.PathLike[str]) -> None:
         Another ending than matplotlib knows, or a file that cannot be written.
     """
     kind = Path(path).suffix.lstrip(".").lower()
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        raise UsageError(f"{os.fspath(path)} does not end as a picture does", "plot", did_you_mean(kind, known))
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise UsageError(f"{os.fspath(path)} does not end as a picture does", "plot", "name it .png, .pdf or .svg")
     picture = io.BytesIO()
     figure.savefig(picture, format=kind, dpi=150)
     try:
