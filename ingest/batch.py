@@ -11,6 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skydb.calibration.columns import float_column, int_column
+from skydb.calibration.header import header_mcal
+from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import DataError, UsageError
 from skydb.schema.identity import image_words
 from skydb.schema.photcodes import Photcodes
@@ -160,22 +163,19 @@ def _ranks(images: pa.Table, files: np.ndarray, *, keep_order: bool) -> np.ndarr
     return np.array([place[g] for g in groups], dtype=np.int64)
 
 
-def first_zero_points(images: pa.Table, photcodes: Photcodes, n_measurements: np.ndarray) -> pa.Table:
-    """Return rows of `images_cal` for new images: mcal from the header's ZPT_OBS, else nominal.
+def first_zero_points(images: pa.Table, terms: PhotcodeTerms, n_measurements: np.ndarray) -> pa.Table:
+    """Return rows of `images_cal` for new images: mcal from the header's ZPT_OBS (`header_mcal`), else nominal.
 
-    `mcal = 0.001 C - ZPT_OBS`, as DVO does; a reference image has none. `n_measurements` (N,) counts its stored rows.
+    A reference image has none. `n_measurements` (N,) counts its stored rows.
     """
-    codes = images.column("code").to_pylist()
-    rows = [photcodes.by_code(c) for c in codes]
-    nominal = np.array([0.001 * (r.zero_point_mmag or 0) for r in rows], dtype=float)
-    slope = np.array([r.airmass_slope or 0.0 for r in rows], dtype=float)
-    is_reference = np.array([r.kind == "REF" for r in rows], dtype=bool)
-    header = images.column("zpt_obs").to_numpy(zero_copy_only=False).astype(float)
-    airmass = images.column("airmass").to_numpy(zero_copy_only=False).astype(float)
-    from_header = np.isfinite(header) & ~is_reference
-    mcal = np.where(from_header, nominal - header, 0.0)
-    zero_point = nominal + slope * np.where(np.isfinite(airmass), airmass - 1, 0.0) - mcal
-    errors = np.where(from_header, images.column("zpt_err").to_numpy(zero_copy_only=False).astype(float), np.nan)
+    places = terms.rows_of(int_column(images, "code"))
+    is_reference = terms.is_reference[places]
+    mcal = header_mcal(images, terms)
+    from_header = np.isfinite(float_column(images, "zpt_obs")) & ~is_reference
+    airmass = float_column(images, "airmass")
+    extinction = terms.airmass_slope[places] * np.where(np.isfinite(airmass), airmass - 1, 0.0)
+    zero_point = terms.zero_point[places] + extinction - mcal
+    errors = np.where(from_header, float_column(images, "zpt_err"), np.nan)
     count = images.num_rows
     return pa.table({
         "image_id": images.column("image_id"),

@@ -7,7 +7,7 @@ cell by cell (`writing`) → commit.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +47,11 @@ class Base:
     summaries: tuple[FileSummary, ...]
     images: ImageBatch
 
+    @cached_property
+    def terms(self) -> PhotcodeTerms:
+        """The photcodes as arrays."""
+        return PhotcodeTerms.from_table(self.photcodes.to_arrow())
+
     @property
     def brings_photcodes(self) -> bool:
         """Whether the batch adds photcodes to the database."""
@@ -82,7 +87,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         executor = job.executor_of(rows / LINKED_ROWS_PER_SECOND)
         linked = link_cells(reach.cells, _link_task(job, batch, base), executor, progress=progress)
     with job.clock.step("write") as progress:
-        images_cal = first_zero_points(base.images.images, base.photcodes, linked.n_measurements)
+        images_cal = first_zero_points(base.images.images, base.terms, linked.n_measurements)
         task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
         executor = job.executor_of(rows / WRITTEN_ROWS_PER_SECOND)
         cells = tuple(executor.map(task, linked.cells, progress=progress))
@@ -153,8 +158,7 @@ def _write_task(job: Job, batch: RoutedBatch, base: Base, images_cal: pa.Table) 
     terms = ImageTerms.of(base.images.images, images_cal)
     terms.save(images)
     ImageSources.stored(base.snapshot, terms).save(sources)
-    photcodes = PhotcodeTerms.from_table(base.photcodes.to_arrow())
-    return WriteTask(base.snapshot, batch.place, batch.spills, images, sources, photcodes, job.options.defer)
+    return WriteTask(base.snapshot, batch.place, batch.spills, images, sources, base.terms, job.options.defer)
 
 
 def _new_exposures(base: Base) -> pa.Table:
