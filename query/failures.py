@@ -8,11 +8,13 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from skydb.errors import DataError, SkydbError, UsageError
+from skydb.errors import DataError, SkydbError, UsageError, did_you_mean
+from skydb.flags import flag_rows
 from skydb.store.files import DataFile
 from skydb.store.mending import how_to_mend
 from skydb.store.snapshot import Snapshot
 
+from .flag_functions import FLAG_FUNCTIONS
 from .functions import SKY_FUNCTIONS
 
 
@@ -55,6 +57,9 @@ def _said(text: str) -> tuple[str, str, str]:
     if wrong and wrong[1] in SKY_FUNCTIONS:
         what = f"{wrong[1]} takes no such arguments, by number or type"
         return what, "SQL", f"write {SKY_FUNCTIONS[wrong[1]]}, all numbers in degrees"
+    if key := re.search(r'Could not find key "(.*?)" in struct', text):
+        flags = {name for flags in FLAG_FUNCTIONS.values() for name, _, _ in flag_rows(flags)}
+        return f"no flag or field named {key[1]!r}", "SQL", did_you_mean(key[1], flags)
     if "Connection already closed" in text or "Connection Error" in text:
         return "the connection was closed before the rows were fetched", "result", "fetch them before, or ask again"
     said = re.split(r"\s*\bLINE \d+:", text)[0]

@@ -136,8 +136,9 @@ def _is_label(column: exp.Column) -> bool:
     if isinstance(column.parent, (exp.PropertyEQ, exp.Kwarg)) and column.arg_key == "this":
         return True
     loop = column.find_ancestor(exp.Comprehension)
+    first = column.parts[0].name
     return loop is not None and any(
-        variable.name == column.parts[0].name for variable in loop.args["expression"].find_all(exp.Identifier, exp.Column)
+        variable.name == first for variable in loop.args["expression"].find_all(exp.Identifier, exp.Column)
     )
 
 

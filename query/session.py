@@ -18,6 +18,7 @@ import pyarrow as pa
 from skydb.errors import UsageError
 from skydb.store.snapshot import Snapshot
 
+from .flag_functions import FLAG_FUNCTIONS, register_flags
 from .functions import SKY_FUNCTIONS, register
 from .names import CODES_TABLE, codes_of
 
@@ -48,6 +49,7 @@ class Session:
         self._snapshot = snapshot
         self._functions: set[str] = set()
         self._has_codes = False
+        self._has_flags = False
         self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 
     def close(self) -> None:
@@ -76,6 +78,9 @@ class Session:
         if functions:
             register(self._database, functions, temporary=False)
             self._functions |= functions
+        if not self._has_flags and any(name in text for name in FLAG_FUNCTIONS):
+            register_flags(self._database)
+            self._has_flags = True
         if not self._has_codes and any(CODES_TABLE in relation.sql for relation in relations.values()):
             with self._database.cursor() as cursor:
                 cursor.register("_codes", codes_of(self._snapshot))

@@ -21,8 +21,10 @@ from astropy.table import MaskedColumn, Table
 import skydb
 from skydb.database import Database
 from skydb.errors import DataError, UsageError
+from skydb.flags import FLAGS_OF_COLUMN, Flags, flag_rows
 from skydb.ingest.addstar import addstar
 from skydb.query.connection import STANDARD, Connection, StaleWarning, connect
+from skydb.query.flag_functions import FLAG_FUNCTIONS
 from skydb.query.views import visible_columns, visible_tables
 from skydb.sky.regions import Box
 from skydb.store.commit import Changes
@@ -406,6 +408,21 @@ def test_translated_query_is_not_shown_in_errors(con: Connection) -> None:
     with pytest.raises(UsageError, match="the query failed: ") as caught:
         con.sql("SELECT OBJ_ID + 'five' FROM Average").arrow()
     assert "LINE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("function", "flags"), FLAG_FUNCTIONS.items())
+def test_every_flag_has_its_bit_in_sql(con: Connection, function: str, flags: type[Flags]) -> None:
+    calls = ", ".join(f"{function}('{name.lower()}') AS {name}" for name, _, _ in flag_rows(flags))
+    assert con.sql(f"SELECT {calls}").arrow().to_pylist() == [{name: bit for name, bit, _ in flag_rows(flags)}]
+
+
+def test_every_column_of_flags_has_a_function() -> None:
+    assert set(FLAG_FUNCTIONS.values()) == set(FLAGS_OF_COLUMN.values())
+
+
+def test_unknown_flag_is_named(con: Connection) -> None:
+    with pytest.raises(UsageError, match=r"no flag or field named 'PHOTOM_POR'; did you mean 'PHOTOM_POOR'"):
+        con.sql("SELECT name FROM images WHERE (flags & image_flag('PHOTOM_POR')) > 0").arrow()
 
 
 # Tables of the user

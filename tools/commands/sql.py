@@ -18,7 +18,8 @@ def command(db: str, query: str, at: str | None, form: str, out: str | None, as_
     those of an answer. Main tables: objects, object_bands, measurements, images; DVO's names work too.
 
     Functions of the sky, in degrees: in_cone(ra, dec, ra0, dec0, radius), in_box(ra, dec, ra1, ra2, dec1, dec2),
-    in_polygon(ra, dec, [[ra, dec], …]), separation(ra1, dec1, ra2, dec2).
+    in_polygon(ra, dec, [[ra, dec], …]), separation(ra1, dec1, ra2, dec2). Bits of flags:
+    image_flag('PHOTOM_POOR'), measurement_flag, object_flag, object_band_flag, phot_flag, phot_flag2.
 
     A terminal shows what fits its width; a pipe or file gets all columns and rows. QUERY may read any file that you
     may read.
