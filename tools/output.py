@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,21 @@ def emit(result: object, *, as_json: bool = False) -> None:
     if as_json:
         click.echo(json.dumps({"rows": plain} if isinstance(plain, list) else plain, allow_nan=False))
     else:
-        click.echo(text_of(plain))
+        click.echo(_on_screen(text_of(plain), plain))
+
+
+def _on_screen(text: str, plain: Any) -> str:
+    """Return the text of a plain value, a table folded to the width of the terminal where stdout is one."""
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or not isinstance(plain, list) or max(map(len, text.splitlines()), default=0) <= width:
+        return text
+    import pyarrow as pa
+
+    from skydb.query.text_tables import fitted_lines
+
+    columns = {name: [row[name] for row in plain] for name in plain[0]}
+    as_read = {name: v if all(map(_is_number, v)) else list(map(_cell, v)) for name, v in columns.items()}
+    return "\n".join(fitted_lines(pa.table(as_read), {}, width))
 
 
 def plain_value(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,22 @@ def test_table_is_aligned_with_numbers_to_the_right() -> None:
 
 def test_position_keeps_its_digits() -> None:
     assert text_of({"ra": 359.999999876}) == "ra  359.999999876"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_wide_table_is_folded_on_a_terminal_only(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"snapshot": n, "parent": n - 1 if n else None, "command": "word " * 30, "tags": ["a", "b"]}
+            for n in range(9)]  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    emit(rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert (max(map(len, lines)) <= 60) == terminal
+    assert (len(lines) > 11) == terminal
+    assert sum(line.count("word") for line in lines) == 9 * 30
+    assert sum("a, b" in line for line in lines) == 9
 
 
 def test_empty_table_says_so() -> None:
