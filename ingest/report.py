@@ -100,6 +100,8 @@ class AddstarReport:
                 reasons[reason] = reasons.get(reason, 0) + count
         if reasons:
             lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())))
+        if self.count("n_nulled"):
+            lines.append(f"values that became NULL: {self.count('n_nulled')}")
         lines.append("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
         lines += [f"failed: {_with_name(f)}" for f in self.with_status("failed")]
         return "\n".join(lines)

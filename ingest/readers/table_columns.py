@@ -20,6 +20,9 @@ from .quantities import conversion, expected_unit, is_unit
 from .table_blocks import ELEMENT, Block, bare
 from .table_values import Values, converted
 
+_COUNTED = ("count", "count/s")
+"""Units of what a mapping takes for counts unless it says otherwise."""
+
 
 @dataclass
 class BlockColumns:
@@ -130,7 +133,8 @@ class BlockColumns:
         except UsageError as error:
             if wanted is None:
                 return 1.0  # a pure number whose unit says nothing, such as airmass in "unitless"
-            raise DataError(error.what, where, "name the unit of the values in the mapping") from None
+            on_sky = ", or set calibrated = true if they are fluxes on the sky" if wanted in _COUNTED else ""
+            raise DataError(error.what, where, f"name the unit of the values in the mapping{on_sky}") from None
 
 
 def _agree(mapped: str, filed: str) -> bool:

@@ -353,7 +353,7 @@ INGEST_LOG = Table(
         _c("n_new", "int64", None, "meta.number", "rows that founded an object"),
         _c("n_rejected", "int64", None, "meta.number", "rows rejected"),
         _c("n_measurements", "int64", None, "meta.number", "measurements that the kept rows made"),
-        _c("n_nulled", "int64", None, "meta.number", "values that were NaN or a sentinel and became NULL"),
+        _c("n_nulled", "int64", None, "meta.number", "values that became NULL: NaN, a sentinel, an error below 0"),
         _c("reasons", "string", None, "meta.note", "rejected rows by reason, as JSON"),
     ),
 )

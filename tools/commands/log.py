@@ -14,7 +14,7 @@ from ..output import emit, json_option
 def command(db: str, at: str | None, as_json: bool) -> None:
     """List the files that were ingested into DB, and what became of their rows.
 
-    For every file, rows in = matched + new + rejected.
+    For every file, rows in = matched + new + rejected. n_nulled counts the values that became NULL.
     """
     from skydb import database
     from skydb.store.history import catalog_table
@@ -30,6 +30,7 @@ def command(db: str, at: str | None, as_json: bool) -> None:
         "n_new",
         "n_rejected",
         "n_measurements",
+        "n_nulled",
         "reasons",
     )
     emit(table if as_json else table.select(list(shown)), as_json=as_json)
