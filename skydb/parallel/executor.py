@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from skydb.errors import SkydbError, UsageError
 
-from .workers import start_worker
+from .workers import lifeline, start_worker
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -88,7 +88,7 @@ class ProcessExecutor:
         from loky import get_reusable_executor
 
         pool = get_reusable_executor(
-            self.workers, timeout=IDLE_SECONDS, initializer=start_worker, initargs=(os.getpid(),),
+            self.workers, timeout=IDLE_SECONDS, initializer=start_worker, initargs=(lifeline(),),
             env=_WORKER_ENVIRONMENT,
         )  # fmt: skip
         _pools.add(pool)

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
 import os
 import signal
 import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+
+@dataclass(frozen=True)
+class Lifeline:
+    """A pipe that a process holds open at both ends for as long as it lives, by the number of its reading end."""
+
+    process: int
+    reader: int
 
 
-def start_worker(parent: int) -> None:
+def lifeline() -> Lifeline:
+    """Return the lifeline of this process."""
+    return _lifeline_of(os.getpid())
+
+
+@cache
+def _lifeline_of(process: int) -> Lifeline:
+    reader, _ = os.pipe()
+    return Lifeline(process, reader)
+
+
+def start_worker(parent: Lifeline) -> None:
     """Prepare a new worker process of a parent."""
     import pyarrow as pa
 
@@ -21,13 +41,22 @@ def start_worker(parent: int) -> None:
     pa.set_io_thread_count(1)
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent is gone, even in the middle of a compiled kernel.
+def die_with(parent: Lifeline) -> None:
+    """Have the kernel end this process when its parent is gone, even in the middle of a compiled kernel.
 
-    Linux only; elsewhere a worker ends when it has waited for its next task for too long. The kernel watches the thread
-    that started the worker, and loky keeps one pool for each thread: neither outlives the other.
+    The kernel sends SIGIO when the pipe has lost its last writer. A parent-death signal would care for the thread that
+    started the worker, not for its process. Linux only: elsewhere a worker ends when it has idled for too long.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it went before the kernel was asked
+    if sys.platform != "linux":
+        return
+    try:
+        pipe = os.open(Path(f"/proc/{parent.process}/fd/{parent.reader}"), os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
         os._exit(1)
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    try:
+        os.read(pipe, 1)
+    except BlockingIOError:
+        return
+    os._exit(1)  # the end of the file: the parent went before the kernel was asked

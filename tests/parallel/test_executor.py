@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from skydb.errors import DataError, SkydbError, UsageError
-from skydb.parallel.executor import Executor, ProcessExecutor, SerialExecutor, executor_for
+from skydb.parallel.executor import Executor, ProcessExecutor, SerialExecutor, executor_for, stop_workers
 
 EXECUTORS: list[Callable[[], Executor]] = [SerialExecutor, lambda: ProcessExecutor(2)]
 pytestmark = pytest.mark.filterwarnings("ignore:.*worker stopped while some jobs:UserWarning")
@@ -75,6 +78,62 @@ def test_tasks_run_where_their_caller_is(
 def test_killed_worker_is_an_error_that_says_so() -> None:
     with pytest.raises(SkydbError, match="worker process died"):
         list(ProcessExecutor(2).map(die, range(6)))
+    assert list(ProcessExecutor(2).map(square, range(3))) == [0, 1, 4]
+
+
+def test_pool_of_a_thread_that_ended_harms_no_other() -> None:
+    answers: list[list[int]] = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: answers.append(list(ProcessExecutor(2).map(square, range(4)))))
+        thread.start()
+        thread.join()
+        answers.append(list(ProcessExecutor(2).map(square, range(4))))
+    assert answers == 4 * [[0, 1, 4, 9]]
+
+
+PARENT = """
+import ctypes, os, sys, time
+from skydb.parallel.executor import ProcessExecutor
+
+def work(item):
+    print(os.getpid(), flush=True)
+    time.sleep(0.5)  # so that the other worker takes the other item
+    ctypes.PyDLL(None).sleep(600)  # no thread of Python runs meanwhile, as in a compiled kernel
+
+list(ProcessExecutor(2).map(work, range(2)))
+"""
+
+
+def test_workers_die_with_a_parent_that_was_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        assert all(map(is_alive, workers))
+        parent.kill()
+        assert parent.stdout.read() == ""  # ends when the last process that could write closes its files
+    for _ in range(1000):
+        if not any(map(is_alive, workers)):
+            return
+        time.sleep(0.01)
+    pytest.fail("a worker lives on")
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_worker_whose_parent_is_gone_already_ends() -> None:
+    script = "from skydb.parallel.workers import Lifeline, die_with; die_with(Lifeline(2**22 + 1, 3)); print('lives')"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+
+
+def test_stopped_workers_are_replaced() -> None:
+    assert list(ProcessExecutor(2).map(square, range(3))) == [0, 1, 4]
+    stop_workers()
     assert list(ProcessExecutor(2).map(square, range(3))) == [0, 1, 4]
 
 

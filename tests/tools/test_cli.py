@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from skydb.tools import cli
 from skydb.tools import commands as package
 
 FAKE = '''
+import os
+import signal
+import time
+
 import click
 from skydb.errors import BusyError, DataError, SkydbError, UsageError
 from skydb.tools.output import emit, json_option, progress, workers_option
@@ -22,6 +27,7 @@ ERRORS = {
     "data": DataError("short file", "a.fits"),
     "busy": BusyError("locked"), "root": SkydbError("a worker\\nprocess died"), "fault": KeyError("x"),
     "os": FileNotFoundError(2, "No such file or directory", "a.fits"), "stop": KeyboardInterrupt(),
+    "full": OSError(28, "No space left on device", "a.parquet"),
 }
 
 @click.command()
@@ -34,6 +40,9 @@ def command(how, as_json, workers):
         assert show is None
     if how in ERRORS:
         raise ERRORS[how]
+    if how.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, how))
+        time.sleep(0.01)
     if how == "many":
         for row in range(100_000):
             emit({"row": row})
@@ -91,6 +100,10 @@ def test_result_is_one_object_with_json(fake: Path, capsys: pytest.CaptureFixtur
         ("root", 1, "skydb: a worker process died\n"),
         ("os", 1, "skydb: a.fits: No such file or directory\n"),
         ("stop", 130, "\nskydb: interrupted\n"),
+        ("SIGTERM", 143, "\nskydb: terminated\n"),
+        ("SIGHUP", 129, "\nskydb: hung up\n"),
+        ("full", 3, "skydb: a.parquet: no space left on device; "
+                    "free some space and run the command again: nothing is left half done\n"),
     ],
 )
 def test_error_is_one_line_and_an_exit_code(
@@ -98,6 +111,22 @@ def test_error_is_one_line_and_an_exit_code(
 ) -> None:
     assert cli.main(["fake-verb", how]) == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_signal_that_the_caller_ignores_stays_ignored(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.main(["fake-verb", "SIGHUP"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "SIGHUP" in capsys.readouterr().out
+
+
+def test_signals_mean_afterwards_what_they_meant_before(fake: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["fake-verb", "SIGTERM"]) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_fault_says_so_in_one_line(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
