@@ -177,6 +177,29 @@ def test_endless_conflict_is_given_up_without_a_trace(db: Database, monkeypatch:
     check_nothing_is_left_over(db)
 
 
+@pytest.mark.parametrize("harm", ["remove", "cut"])
+def test_refresh_of_all_cells_mends_derived_files_as_their_errors_advise(db: Database, harm: str) -> None:
+    before = contents(db)
+    for file in (f for name in DERIVED for f in db.snapshot().files(name)):
+        path = db.root / file.path
+        content = path.read_bytes()
+        path.unlink()
+        if harm == "cut":
+            path.write_bytes(content[:-100])
+    with pytest.raises(DataError, match="run `skydb refresh --all`"):
+        contents(db)
+    refresh(db.snapshot, db.commit, executor=SerialExecutor(), every=True)
+    assert_same(contents(db), before)
+
+
+def test_refresh_does_not_mend_calibrated_files_and_says_what_does(db: Database) -> None:
+    head = db.snapshot().id
+    (db.root / db.snapshot().files("measurements_cal")[0].path).unlink()
+    with pytest.raises(DataError, match="put this file back from a copy"):
+        refresh(db.snapshot, db.commit, executor=SerialExecutor(), every=True)
+    assert db.snapshot().id == head
+
+
 @pytest.mark.parametrize("number", [2, 7])
 def test_full_disk_leaves_no_trace(db: Database, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     before, head, original, calls = contents(db), db.snapshot().id, scratch.store_rows, []
