@@ -100,7 +100,7 @@ def test_cones_equal_brute_force(sky: Connection, brute: dict[str, Rows], table:
     rng = np.random.default_rng(count)
     rows = brute[table]
     for (ra, dec), radius in zip(directions(rng, count), radii(rng, count).tolist(), strict=True):
-        found = key_of(sky.cone(ra, dec, radius, table=table, columns=KEYS[table]).arrow(), table)
+        found = key_of(sky.within(Cone(ra, dec, radius), table=table, columns=KEYS[table]).arrow(), table)
         away = rows.separation(ra, dec)
         assert len(np.unique(found)) == len(found)
         wrong = np.isin(rows.key, found) != (away <= radius)
@@ -111,7 +111,7 @@ def test_cones_equal_brute_force(sky: Connection, brute: dict[str, Rows], table:
 def test_cone_of_radius_zero_finds_what_lies_there(sky: Connection, brute: dict[str, Rows], table: str) -> None:
     rows = brute[table]
     for i in np.random.default_rng(5).integers(0, len(rows.key), 100).tolist():
-        found = key_of(sky.cone(rows.ra[i], rows.dec[i], 0.0, table=table, columns=KEYS[table]).arrow(), table)
+        found = key_of(sky.within(Cone(rows.ra[i], rows.dec[i], 0.0), table=table, columns=KEYS[table]).arrow(), table)
         assert rows.key[i] in found
 
 
