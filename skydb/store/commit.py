@@ -98,7 +98,7 @@ class Changes:
 
 
 def commit(root: Path, changes: Changes) -> int:
-    """Commit the changes and return the new snapshot.
+    """Commit the changes, write their manifest, and return the new snapshot.
 
     Raises
     ------
@@ -107,6 +107,13 @@ def commit(root: Path, changes: Changes) -> int:
     DataError
         An image or a file that they bring is already in the database.
     """
+    snapshot = transact(root, changes)
+    write_manifest(root, snapshot)
+    return snapshot
+
+
+def transact(root: Path, changes: Changes) -> int:
+    """Move the catalog, in one transaction, and return the new snapshot; it has no manifest yet."""
     with writing(root) as connection:
         _check_base(connection, changes)
         snapshot = _insert_snapshot(connection, changes)
@@ -114,7 +121,6 @@ def commit(root: Path, changes: Changes) -> int:
         _insert_files(connection, changes.adds, snapshot)
         _replace_cells(connection, changes, snapshot)
         _insert_log(connection, changes, snapshot)
-    write_manifest(root, snapshot)
     return snapshot
 
 

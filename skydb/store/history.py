@@ -24,12 +24,14 @@ from .snapshot import Snapshot, snapshot_number
 _QUERIES: dict[str, Callable[[int], str]] = {
     "cells": lambda at: (
         f"""
-        SELECT c.norder, c.npix, c.host, COALESCE(SUM(f.rows) FILTER (WHERE f.table_name = 'objects'), 0) AS n_objects,
-            COALESCE(SUM(f.rows) FILTER (WHERE f.table_name = 'measurements'), 0) AS n_measurements,
-            COUNT(f.name) AS n_files, COALESCE(SUM(f.bytes), 0) AS bytes, c.drift_arcsec, c.stale
-        FROM (SELECT * FROM cells WHERE {alive(at)}) AS c
-        LEFT JOIN (SELECT * FROM files WHERE {alive(at)}) AS f ON f.norder = c.norder AND f.npix = c.npix
-        GROUP BY c.norder, c.npix ORDER BY c.norder, c.npix"""
+        SELECT norder, npix, host, COALESCE(n_objects, 0) AS n_objects, COALESCE(n_measurements, 0) AS n_measurements,
+            COALESCE(n_files, 0) AS n_files, COALESCE(f.bytes, 0) AS bytes, drift_arcsec, stale
+        FROM cells LEFT JOIN (
+            SELECT norder, npix, COUNT(*) AS n_files, SUM(bytes) AS bytes,
+                SUM(rows) FILTER (WHERE table_name = 'objects') AS n_objects,
+                SUM(rows) FILTER (WHERE table_name = 'measurements') AS n_measurements
+            FROM files WHERE {alive(at)} GROUP BY norder, npix
+        ) AS f USING (norder, npix) WHERE {alive(at)} ORDER BY norder, npix"""
     ),
     "hosts": lambda at: "SELECT name, root FROM hosts ORDER BY name",
     "snapshots": lambda at: (

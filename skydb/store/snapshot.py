@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,13 +68,32 @@ class Snapshot:
             self._files[table, cell] = self._look_up(table, cell)
         return self._files[table, cell]
 
+    def files_of_cells(self, table: str, cells: Sequence[Cell]) -> list[list[DataFile]]:
+        """Return the live files of a sky table in each of some cells, asking the catalog once for all."""
+        wanted = [c for c in dict.fromkeys(cells) if (table, c) not in self._files]
+        if wanted:
+            found: dict[tuple[int | None, int | None], list[DataFile]] = {c.key: [] for c in wanted}
+            for file in self._look_up_cells(table, wanted):
+                found[file.norder, file.npix].append(file)
+            self._files.update({(table, c): found[c.key] for c in wanted})
+        return [self._files[table, c] for c in cells]
+
+    def _look_up_cells(self, table: str, cells: Sequence[Cell]) -> list[DataFile]:
+        query = (
+            f"SELECT {_FILE_COLUMNS} FROM (SELECT value FROM json_each(?)) AS wanted CROSS JOIN files"
+            " ON norder = json_extract(wanted.value, '$[0]') AND npix = json_extract(wanted.value, '$[1]')"
+            f" WHERE table_name = ? AND {alive(self.id)} ORDER BY norder, npix, begin_snapshot, name"
+        )
+        with reading(self.root) as connection:
+            return [DataFile(*row) for row in connection.execute(query, (json.dumps([c.key for c in cells]), table))]
+
     def _look_up(self, table: str, cell: Cell | None) -> list[DataFile]:
         where = f"table_name = ? AND {alive(self.id)}"
         if cell is not None:
             where = f"norder = {cell.norder} AND npix = {cell.npix} AND {where}"
         with reading(self.root) as connection:
             query = f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
-            return [DataFile(row[0], row[1], *row[2:]) for row in connection.execute(query, (table,))]
+            return [DataFile(*row) for row in connection.execute(query, (table,))]
 
     @cached_property
     def host_roots(self) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import skydb.database as database
 from skydb.database import Database
 from skydb.errors import BusyError, DataError, UsageError
-from skydb.store.catalog import reading
+from skydb.store.catalog import alive, reading
+from skydb.store.cells import Cell
 from skydb.store.layout import CATALOG, manifest_path
 from tests.store.test_scratch import ingest
 
@@ -78,3 +80,29 @@ except BaseException as error:
     with reading(db.root) as connection:
         assert connection.execute("SELECT count(*) FROM meta WHERE key = 'big'").fetchone() == (0,)
     ingest(db)
+
+
+@pytest.mark.parametrize(("query", "indexes"), [
+    (f"table_name = 'objects' AND norder = 3 AND npix = 7 AND {alive(1)}", {"live_files", "ended_files"}),
+    (f"table_name = 'images' AND {alive(1)}", {"live_files", "ended_files"}),
+    ("begin_snapshot = 1", {"files_by_begin"}),
+    ("end_snapshot = 1", {"files_by_end"}),
+])  # fmt: skip
+def test_files_of_a_cell_a_table_or_a_commit_are_found_by_an_index(
+    tmp_path: Path, query: str, indexes: set[str]
+) -> None:
+    db = database.create(tmp_path / "t.sky")
+    with reading(db.root) as connection:
+        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM files WHERE {query}"))
+    assert set(re.findall(r"INDEX (\w+_\w+)", plan)) == indexes, plan
+
+
+def test_files_of_cells_are_those_of_each_cell(tmp_path: Path) -> None:
+    db = database.create(tmp_path / "t.sky")
+    ingest(db)
+    snapshot = db.snapshot()
+    (cell,) = snapshot.cells()
+    nowhere = Cell(cell.norder, cell.npix + 1)
+    answers = snapshot.files_of_cells("object_seeds", [nowhere, cell, cell])
+    assert answers == [[], *[db.snapshot().files("object_seeds", cell)] * 2]
+    assert len(answers[1]) == 1

@@ -18,17 +18,17 @@ from skydb.database import Database
 from skydb.query.connection import connect
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
-from skydb.store.commit import Changes
+from skydb.store.commit import Changes, transact, write_manifest
 from skydb.store.files import DataFile
 from skydb.store.parquet import store_rows
-from skydb.store.snapshot import Snapshot
+from skydb.store.snapshot import Snapshot, snapshot_number
 
 from .case import OURS, Case
 from .scene import Scene, random_numbers
 
 GROUP = "cells"
-NAMES = ("open", "plan", "commit")
-ORDER, CELLS, REWRITTEN = 7, 100_000, 10_000
+NAMES = ("open", "plan", "look up", "transaction", "manifest")
+ORDER, CELLS, REWRITTEN, ROUNDS = 7, 100_000, 10_000, 6
 SKY_TABLES = ("object_seeds", "measurements", "measurements_cal", "objects", "object_bands")
 
 
@@ -44,10 +44,18 @@ def cases(scene: Scene) -> Iterator[Case]:
             con.explain(f"SELECT * FROM objects WHERE in_cone(ra, dec, {ra}, {dec}, 1)").arrow()
 
         yield Case("plan", GROUP, "plan a cone of 1 degree", {OURS: planned}, goal="20 ms")
-    commits = count()
+    looked_up = f"look up the calibrated and derived files of {REWRITTEN:,} cells"
+    yield Case("look up", GROUP, looked_up, {OURS: lambda: len(_live(db.snapshot()))})
+    turns = count()
+    rewrites = {turn: _rewrite(db, turn) for turn in range(ROUNDS)}
     yield Case(
-        "commit", GROUP, f"replace the calibrated and derived files of {REWRITTEN:,} cells",
-        {OURS: lambda: _rewrite(db, next(commits))}, goal="2 s", repeat=7,
+        "transaction", GROUP, f"replace those files in the catalog, {3 * REWRITTEN:,} rows",
+        {OURS: lambda: transact(db.root, rewrites[next(turns)])}, goal="2 s", repeat=ROUNDS,
+    )  # fmt: skip
+    newest, _ = snapshot_number(db.root, None)
+    yield Case(
+        "manifest", GROUP, "write the manifest of such a commit", {OURS: partial(write_manifest, db.root, newest)},
+        repeat=ROUNDS,
     )  # fmt: skip
 
 
@@ -83,19 +91,21 @@ def _files(models: dict[str, DataFile], cell: Cell, tables: tuple[str, ...]) -> 
         yield replace(file, base=raw) if table == "measurements_cal" else file
 
 
-def _rewrite(db: Database, turn: int) -> int:
-    """Replace the calibrated and derived files of some cells, as an apply does; return how many files ended."""
+def _rewrite(db: Database, turn: int) -> Changes:
+    """Return what replaces the calibrated and derived files of some cells, as an apply does."""
     snapshot = db.snapshot()
-    cells = snapshot.cells()[turn * REWRITTEN % CELLS :][:REWRITTEN]
-    old = _live(snapshot, cells)
+    old = _live(snapshot, turn)
     new = tuple(replace(file, name=uuid.uuid4().hex) for file in old)
-    db.commit(Changes(
-        "relcal", "relcal", snapshot.id, adds=new, replaces=tuple(f.name for f in old), cells=tuple(cells),
-    ))  # fmt: skip
-    return len(old)
+    cells = tuple(_chosen(snapshot, turn))
+    return Changes("relcal", "relcal", snapshot.id, adds=new, replaces=tuple(f.name for f in old), cells=cells)
 
 
-def _live(snapshot: Snapshot, cells: list[Cell]) -> list[DataFile]:
-    keys = {cell.key for cell in cells}
-    tables = ("measurements_cal", "objects", "object_bands")
-    return [f for table in tables for f in snapshot.files(table) if (f.norder, f.npix) in keys]
+def _live(snapshot: Snapshot, turn: int = 0) -> list[DataFile]:
+    cells = _chosen(snapshot, turn)
+    files = [snapshot.files_of_cells(table, cells) for table in ("measurements_cal", "objects", "object_bands")]
+    return [file for of_table in files for of_cell in of_table for file in of_cell]
+
+
+def _chosen(snapshot: Snapshot, turn: int) -> list[Cell]:
+    """Return cells that no other turn has."""
+    return snapshot.cells()[turn * REWRITTEN :][:REWRITTEN]
