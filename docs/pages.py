@@ -1,4 +1,4 @@
-"""The reference pages that are written from the code: tables, flags, commands, Python."""
+"""The reference pages that are written from the code: tables, the catalog, flags, commands, Python."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import click
 
 import skydb
 from skydb.schema.render import flags_page, tables_page
+from skydb.store.catalog_tables import catalog_page
 from skydb.tools.cli import cli
 
 
 def write_reference(folder: Path) -> None:
     """Write the reference pages; those whose text is the same stay untouched, so that a second build is quick."""
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"tables": tables_page(), "flags": flags_page(), "commands": commands_page(), "python": python_page()}
+    pages = {
+        "tables": tables_page(), "catalog": catalog_page(), "flags": flags_page(), "commands": commands_page(),
+        "python": python_page(),
+    }  # fmt: skip
     for name, text in pages.items():
         path = folder / f"{name}.md"
         if not path.exists() or path.read_text() != text:

@@ -144,7 +144,7 @@ def catalog_page() -> str:
 def _page_lines() -> Iterator[str]:
     yield "What `catalog.sqlite` holds. How to read it: [the format](../format.md)."
     for table in CATALOG_TABLES:
-        yield from ("", f"## {table.name}", "", f"{table.meaning.capitalize()}.", "")
+        yield from ("", f"## {table.name}", "", f"{table.meaning[0].upper()}{table.meaning[1:]}.", "")
         yield from ("| column | type | meaning |", "|---|---|---|")
         for declared, meaning in table.columns:
             name, kind = declared.split()[:2]
