@@ -116,13 +116,15 @@ CATALOG_TABLES = (
 
 _INDEXES = """
 CREATE UNIQUE INDEX live_cells ON cells (norder, npix) WHERE end_snapshot IS NULL;
-CREATE INDEX cell_history ON cells (begin_snapshot, end_snapshot);
+CREATE INDEX cells_by_begin ON cells (begin_snapshot);
+CREATE INDEX cells_by_end ON cells (end_snapshot) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX live_files ON files (table_name, norder, npix) WHERE end_snapshot IS NULL;
 CREATE INDEX ended_files ON files (table_name, norder, npix, end_snapshot) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX files_by_begin ON files (begin_snapshot);
 CREATE INDEX files_by_end ON files (end_snapshot) WHERE end_snapshot IS NOT NULL;
 CREATE UNIQUE INDEX live_digests ON ingest_log (digest) WHERE end_snapshot IS NULL;
 CREATE INDEX ended_digests ON ingest_log (digest) WHERE end_snapshot IS NOT NULL;
+CREATE INDEX log_by_begin ON ingest_log (begin_snapshot);
 CREATE UNIQUE INDEX live_images ON image_index (image_id) WHERE end_snapshot IS NULL;
 CREATE INDEX ended_images ON image_index (image_id) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX images_of_snapshot ON image_index (begin_snapshot);

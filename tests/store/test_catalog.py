@@ -83,17 +83,21 @@ except BaseException as error:
 
 
 @pytest.mark.parametrize(("query", "indexes"), [
-    (f"table_name = 'objects' AND norder = 3 AND npix = 7 AND {alive(1)}", {"live_files", "ended_files"}),
-    (f"table_name = 'images' AND {alive(1)}", {"live_files", "ended_files"}),
-    ("begin_snapshot = 1", {"files_by_begin"}),
-    ("end_snapshot = 1", {"files_by_end"}),
+    (f"files WHERE table_name = 'objects' AND norder = 3 AND npix = 7 AND {alive(1)}", {"live_files", "ended_files"}),
+    (f"files WHERE table_name = 'images' AND {alive(1)}", {"live_files", "ended_files"}),
+    ("files WHERE begin_snapshot = 1", {"files_by_begin"}),
+    ("files WHERE end_snapshot = 1", {"files_by_end"}),
+    ("cells WHERE begin_snapshot = 1", {"cells_by_begin"}),
+    ("cells WHERE end_snapshot = 1", {"cells_by_end"}),
+    ("ingest_log WHERE begin_snapshot = 1", {"log_by_begin"}),
+    ("image_index WHERE begin_snapshot = 1", {"images_of_snapshot"}),
 ])  # fmt: skip
-def test_files_of_a_cell_a_table_or_a_commit_are_found_by_an_index(
+def test_rows_of_a_cell_a_table_or_a_commit_are_found_by_an_index(
     tmp_path: Path, query: str, indexes: set[str]
 ) -> None:
     db = database.create(tmp_path / "t.sky")
     with reading(db.root) as connection:
-        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM files WHERE {query}"))
+        plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {query}"))
     assert set(re.findall(r"INDEX (\w+_\w+)", plan)) == indexes, plan
 
 
