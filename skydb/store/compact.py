@@ -1,7 +1,8 @@
-"""Compaction: fold a cell's deltas into one file per table, and split a cell that is over its limit.
+"""Compaction: fold a cell's deltas into one file per table, split a cell over its limit, fold small global files.
 
-Neither changes an answer: the rows are the same, only their files and cells are others. A cell splits into its four
-children, those that are still over the limit into theirs, down to `DEEPEST_ORDER`.
+None changes an answer: the rows are the same, only their files and cells are others. A cell splits into its four
+children, those that are still over the limit into theirs, down to `DEEPEST_ORDER`. Of a global table only files that
+are small beside those folded with them are folded, so that a row is written a few times in all, not at every folding.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from .snapshot import Snapshot
 DEEPEST_ORDER = 14
 DELTAS_ALLOWED = 8
 """Files of one table in a cell above which it is worth folding them."""
+GLOBAL_FILES_ALLOWED = 8
+"""Small files of one global table above which some are folded: every commit brings one."""
+GLOBAL_FILE_ROWS = 1_000_000
+"""Rows of a folded global file at most, held in memory at once; one of more than half is folded no more."""
 ATTEMPTS = 5
 
 
@@ -109,6 +114,34 @@ def _write_cell(snapshot: Snapshot, place: Scratch, cell: Cell, tables: dict[str
             yield store(part, name)
 
 
+def files_to_fold(files: Sequence[DataFile]) -> list[DataFile]:
+    """Return which files of a global table to fold into one; none where there are few.
+
+    They are the smallest, as long as each has at most twice the rows of all smaller ones: what is left grows by a
+    factor from file to file, so that there are never many.
+    """
+    small = sorted((f for f in files if f.rows <= GLOBAL_FILE_ROWS // 2), key=lambda f: (f.rows, f.name))
+    if len(small) <= GLOBAL_FILES_ALLOWED:
+        return []
+    chosen: list[DataFile] = []
+    rows = 0
+    for file in small:
+        if len(chosen) > 1 and (file.rows > 2 * rows or rows + file.rows > GLOBAL_FILE_ROWS):
+            break
+        chosen.append(file)
+        rows += file.rows
+    return chosen
+
+
+def _fold_globals(snapshot: Snapshot, place: Scratch) -> Iterator[tuple[DataFile, tuple[str, ...]]]:
+    """Write files of global tables anew, folded; yields each with the names of those that it takes the place of."""
+    for name, table in TABLES.items():
+        files = files_to_fold(snapshot.files(name)) if table.kind == "global" else []
+        if files:
+            parts = [read_file(snapshot.stored(f)).replace_schema_metadata() for f in files]
+            yield place.store(snapshot, sort_rows(pa.concat_tables(parts), name), name), tuple(f.name for f in files)
+
+
 def compact(
     snapshot_now: Callable[[], Snapshot],
     commit: Callable[[Changes], int],
@@ -118,7 +151,9 @@ def compact(
     executor: Executor,
     progress: Progress | None = None,
 ) -> int | None:
-    """Compact some cells (None: those that need it) as one commit; return its snapshot, None if nothing was to do.
+    """Compact some cells (None: those that need it) and the global tables as one commit.
+
+    Returns its snapshot, None if nothing was to do.
 
     Raises
     ------
@@ -134,10 +169,11 @@ def compact(
                 cells_to_compact(snapshot, cell_rows) if wanted is None
                 else [c for c in snapshot.cells() if c.key in wanted]
             )
-            if not chosen:
+            folded = list(_fold_globals(snapshot, place))
+            if not chosen and not folded:
                 return None
             task = partial(compact_cell, snapshot=snapshot, place=place, cell_rows=cell_rows)
-            return commit(_changes(snapshot, list(executor.map(task, chosen, progress=progress))))
+            return commit(_changes(snapshot, list(executor.map(task, chosen, progress=progress)), folded))
 
         for _ in range(ATTEMPTS - 1):
             try:
@@ -147,12 +183,14 @@ def compact(
         return attempt()
 
 
-def _changes(snapshot: Snapshot, done: Sequence[Compacted]) -> Changes:
+def _changes(
+    snapshot: Snapshot, done: Sequence[Compacted], folded: Sequence[tuple[DataFile, tuple[str, ...]]]
+) -> Changes:
     touched = np.array(sorted((d.cell.lo, d.cell.hi) for d in done), dtype=np.int64).reshape(-1, 2)
     return Changes(
         "compact", "compact", snapshot.id,
-        adds=tuple(f for d in done for f in d.adds),
-        replaces=tuple(n for d in done for n in d.replaces),
+        adds=(*(f for d in done for f in d.adds), *(file for file, _ in folded)),
+        replaces=(*(n for d in done for n in d.replaces), *(n for _, names in folded for n in names)),
         cells=tuple(c for d in done for c in d.cells),
         ends_cells=tuple(d.cell.key for d in done),
         reads=touched if len(touched) else NOWHERE, writes=touched if len(touched) else NOWHERE,

@@ -16,7 +16,7 @@ from skydb.parallel.executor import SerialExecutor
 from skydb.store import scratch
 from skydb.store.cells import Cell
 from skydb.store.commit import Changes
-from skydb.store.compact import DELTAS_ALLOWED, cells_to_compact, compact
+from skydb.store.compact import DELTAS_ALLOWED, GLOBAL_FILES_ALLOWED, cells_to_compact, compact, files_to_fold
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file
 from tests.ingest.skies import (
@@ -112,6 +112,44 @@ def test_stale_cells_stay_stale(db: Database, tmp_path: Path) -> None:
     addstar(db, write_night(tmp_path / "more", exposures=1, stars=9, seed=6), defer=True, workers=1)
     compacted(db, db.snapshot().cells())
     assert [c.stale for c in db.snapshot().cells()] == [True]
+
+
+def global_file(number: int, rows: int) -> DataFile:
+    return DataFile(f"{number:032x}", "images", None, None, "local", f"data/images/{number}", rows, 1, "", 0, 0)
+
+
+def test_global_files_stay_few_and_no_row_is_written_often() -> None:
+    files: list[DataFile] = []
+    nights, written, most = 2_000, 0, 0
+    for night in range(nights):
+        files.append(global_file(night, 60 + night % 7))
+        if folded := files_to_fold(files):
+            rows = sum(f.rows for f in folded)
+            files = [f for f in files if f not in folded] + [global_file(nights + night, rows)]
+            written += rows
+        most = max(most, len(files))
+    assert sum(f.rows for f in files) == sum(60 + night % 7 for night in range(nights))
+    assert most <= 2 * GLOBAL_FILES_ALLOWED
+    assert written < 8 * sum(f.rows for f in files)
+
+
+def test_large_global_files_are_left_alone() -> None:
+    large = [global_file(number, 900_000) for number in range(12)]
+    assert files_to_fold(large) == []
+    nights = [global_file(12 + number, 10) for number in range(GLOBAL_FILES_ALLOWED + 1)]
+    assert files_to_fold([*large, *nights]) == nights
+
+
+def test_global_tables_fold_as_nights_come_in_and_no_row_changes(tmp_path: Path) -> None:
+    nights = write_night(tmp_path, exposures=GLOBAL_FILES_ALLOWED + 2, stars=12)
+    db, whole = new_database(tmp_path / "many.sky"), new_database(tmp_path / "whole.sky")
+    for file in nights:
+        addstar(db, file, workers=1)
+    addstar(whole, nights, workers=1)
+    for table in ("images", "images_cal", "exposures"):
+        assert len(db.snapshot().files(table)) <= 3
+        assert db.snapshot().read_global(table).equals(whole.snapshot().read_global(table))
+    check_nothing_is_left_over(db)
 
 
 def test_older_snapshot_reads_as_before(db: Database) -> None:

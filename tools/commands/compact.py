@@ -13,7 +13,7 @@ from ..output import emit, json_option, progress, workers_option
 @workers_option
 @json_option
 def command(db: str, every: bool, workers: int | None, as_json: bool) -> None:
-    """Fold the small files of DB's cells into one per table, and split cells over their limit.
+    """Fold the small files of DB's cells and global tables, and split cells over their limit.
 
     No answer changes: the rows are the same.
     """
