@@ -149,7 +149,8 @@ def objects(rows: MeasurementRows, seeds: Seeds, terms: PhotcodeTerms) -> Means:
     rank = quality + NOTHING * _POSITION_CLASS[rows.source]
     nothing = int(NOTHING * (_POSITION_CLASS.max() + 1))
     every = np.arange(xi.size)
-    chosen = best_ranked(Candidates(xi + eta, rows.ra_err, rows.dec_err, rank), every, starts, nothing=nothing)
+    either = np.fmax(rows.ra_err, rows.dec_err)  # a position is known if it is in one axis
+    chosen = best_ranked(Candidates(xi + eta, either, np.zeros(xi.size), rank), every, starts, nothing=nothing)
     weights = _position_weight(rows.ra_err, chosen), _position_weight(rows.dec_err, chosen)
     point = robust_points(xi, eta, weights, starts)
     epoch = _epoch(rows.mjd, np.where(point.used, weights[0] + weights[1], 0.0), starts)
@@ -185,7 +186,7 @@ def _quality(rows: MeasurementRows, poor_mask: NDArray[np.uint32], bad_mask: NDA
 
 
 def _mean(rows: Candidates, groups: Groups) -> tuple[Selection, RunMeans]:
-    """Choose the best rank of every group and average it; rows without any error count alike, by their spread alone."""
+    """Choose the best rank of every group and average it; where none has an error they count alike, by their spread."""
     chosen = best_ranked(rows, groups.order, groups.starts, nothing=NOTHING)
     found = robust_means(chosen.value, chosen.weight, groups.starts)
     alike = np.flatnonzero(~chosen.has_errors)

@@ -16,8 +16,8 @@ NO_ERROR_WEIGHT = 1e12
 class Candidates(NamedTuple):
     """N rows that may enter means; a row without a finite value is not present.
 
-    `err` is NaN or 0 where a row has none; `err_sys` is added to it in quadrature and stands alone where it is missing.
-    `rank` holds small integers, 0 best.
+    `err` is NaN or 0 where a row has none; `err_sys` is added to it in quadrature, and is no error of its own: alone it
+    would make the row that knows least the heaviest of all. `rank` holds small integers, 0 best.
     """
 
     value: NDArray[Any]
@@ -43,7 +43,7 @@ class Selection(NamedTuple):
 def best_ranked(rows: Candidates, order: NDArray[np.int64], starts: NDArray[np.int64], *, nothing: int) -> Selection:
     """Values and weights (inverse variances) of the rows of the lowest rank present in their run.
 
-    A row without any error is left out where others of its run and rank have one.
+    A row without an error above 0 is left out where others of its run and rank have one.
 
     Parameters
     ----------
@@ -75,17 +75,15 @@ def _select(values, err, err_sys, rank, order, starts, value, weight, best, has_
             i = order[j]
             value[j] = values[i]
             if math.isfinite(value[j]) and rank[i] <= best[k]:
-                has_errors[k] = (has_errors[k] and rank[i] == best[k]) or err[i] > 0.0 or err_sys[i] > 0.0
+                has_errors[k] = (has_errors[k] and rank[i] == best[k]) or err[i] > 0.0
                 best[k] = rank[i]
         for j in range(starts[k], starts[k + 1]):
             i = order[j]
             if math.isfinite(value[j]) and rank[i] == best[k]:
-                random = float(err[i]) if err[i] > 0.0 else 0.0
-                variance = random**2 + float(err_sys[i]) ** 2
                 if not has_errors[k]:
                     weight[j] = NO_ERROR_WEIGHT
-                elif variance > 0.0:
-                    weight[j] = 1.0 / variance
+                elif err[i] > 0.0:
+                    weight[j] = 1.0 / (np.float64(err[i]) ** 2 + np.float64(err_sys[i]) ** 2)
 
 
 def mark_rows(

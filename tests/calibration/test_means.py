@@ -158,6 +158,26 @@ def test_magnitudes_without_errors_are_averaged_alike() -> None:
     assert (mixed["mag"], mixed["n_used"]) == (pytest.approx(20.0), 1)
 
 
+@pytest.mark.parametrize("missing", [0.0, np.nan])
+def test_a_measurement_without_error_is_left_out_where_others_have_one_whatever_the_systematic_error(
+    missing: float,
+) -> None:
+    given_rows = [{"mag_err": 0.05}, {"mag_err": 0.05}, {"mag": 20.08, "mag_err": missing}, {"mag_err": 0.05}]
+    found = object_bands(rows_of(*given_rows), TERMS)  # photcode with a systematic error of 0.01 mag
+    (band,) = found.table.to_pylist()
+    assert (band["mag"], band["chi2"]) == (pytest.approx(20.0), pytest.approx(0.0))
+    assert (band["n_used"], band["n_measurements"]) == (3, 4)
+    assert band["mag_err"] == pytest.approx(np.hypot(0.05, 0.01) / np.sqrt(3), rel=1e-5)
+    photom = {"PHOTOM_PSF", "MASKED_PSF"}
+    assert [names(f) & photom for f in found.db_flags.tolist()] == [{"PHOTOM_PSF"}] * 2 + [set()] + [{"PHOTOM_PSF"}]
+
+
+def test_magnitudes_without_errors_are_averaged_alike_whatever_the_systematic_error() -> None:
+    (found,) = bands_of(*({"mag": mag, "mag_err": 0.0} for mag in (20.0, 20.1, 20.2)))
+    assert (found["mag"], found["n_used"], found["chi2"]) == (pytest.approx(20.1), 3, None)
+    assert found["mag_err"] == pytest.approx(0.1 / np.sqrt(3), rel=1e-4)
+
+
 def test_the_mean_position_is_weighted_and_right_across_ra_zero() -> None:
     found = object_of(
         {"ra": 359.99999, "dec": 60.0, "ra_err": 10.0, "mjd": 55000.0},
@@ -290,7 +310,7 @@ def test_published_means_follow_from_the_rows_flagged_as_used(seed: int) -> None
     places = TERMS.rows_of(rows.code)
     band = np.array([*TERMS.bands, ""])[TERMS.band[places]]
     used = found.db_flags & int(MeasurementFlags.PHOTOM_PSF) > 0
-    variance = np.nan_to_num(rows.mag_err).astype(float) ** 2 + TERMS.photometry_err_sys[places] ** 2
+    variance = rows.mag_err.astype(float) ** 2 + TERMS.photometry_err_sys[places] ** 2
     for row in found.table.to_pylist():
         mine = (rows.object_id == row["object_id"]) & (band == row["band"])
         mine &= rows.source == SOURCES.index(row["source"])

@@ -75,11 +75,11 @@ def test_occurring_numbers_are_found_once() -> None:
 def slow_selection(rows: Candidates, order: np.ndarray, nothing: int) -> tuple[list[float], int]:
     present = [i for i in order if np.isfinite(rows.value[i])]
     best = min((int(rows.rank[i]) for i in present), default=nothing)
-    variance = {i: (rows.err[i] if rows.err[i] > 0 else 0.0) ** 2 + rows.err_sys[i] ** 2 for i in order}
     taken = [i for i in present if rows.rank[i] == best]
-    if not any(variance[i] > 0 for i in taken):
+    known = [i for i in taken if rows.err[i] > 0]
+    if not known:
         return [1e12 if i in taken else 0.0 for i in order], best
-    return [1 / variance[i] if i in taken and variance[i] > 0 else 0.0 for i in order], best
+    return [1 / (rows.err[i] ** 2 + rows.err_sys[i] ** 2) if i in known else 0.0 for i in order], best
 
 
 @settings(deadline=None)
