@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import DataError, SkydbError
+from skydb.errors import DataError, SkydbError, disk_error
 from skydb.kernels.distinct import distinct
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
@@ -18,7 +18,7 @@ from skydb.sky.partition import pixel_of
 from skydb.store.scratch import Scratch
 
 from .readers import reader_for
-from .readers.interface import CHUNK_ROWS, Chunk, ReadRequest
+from .readers.interface import CHUNK_ROWS, Chunk, ReadRequest, check_chunk
 from .spill import Spill, write_spill
 
 PLAN_ORDER = 12
@@ -136,11 +136,19 @@ def _readable_chunks(file: InputFile, request: ReadRequest, summary: FileSummary
     """Yield the chunks up to the first error, and note that; an error of whoever takes them is not the file's."""
     try:
         yield from _chunks_of(file, request, summary)
-    except SkydbError as error:
-        summary.error, summary.exit_code = str(error), error.exit_code
-    except Exception as error:  # a damaged file may raise anything; the file is rejected, the rest go on
-        problem = DataError(f"cannot be read: {type(error).__name__}: {error}", file.path, "check the file")
-        summary.error = str(problem)
+    except Exception as error:  # whatever it is, this file is rejected and the others go on
+        problem = _problem(error, file.path)
+        summary.error, summary.exit_code = str(problem), problem.exit_code
+
+
+def _problem(error: Exception, path: str) -> SkydbError:
+    """Return what to say of a file whose reading raised an error; one that no reader foresaw is skydb's."""
+    if isinstance(error, SkydbError):
+        return error
+    if isinstance(error, OSError):
+        return disk_error(error, path) or DataError(f"cannot be read: {error}", path, "check the file and its disk")
+    what = f"cannot be read: {type(error).__name__}: {error}: this is a fault of skydb"
+    return DataError(what, path, "report it, with the file; without the file the others are complete")
 
 
 def _chunks_of(file: InputFile, request: ReadRequest, summary: FileSummary) -> Iterator[Chunk]:
@@ -149,6 +157,7 @@ def _chunks_of(file: InputFile, request: ReadRequest, summary: FileSummary) -> I
     summary.format = reader.format
     images, exposures = [], []
     for chunk in reader.read(path, request):
+        check_chunk(chunk)
         images.append(chunk.images)
         exposures.append(chunk.exposures)
         summary.n_in += chunk.n_in
@@ -182,6 +191,8 @@ class _Router:
 
     def add(self, chunk: Chunk, number: int) -> None:
         rows = chunk.detections.num_rows
+        if not rows:
+            return
         if self._rows and self._rows + rows > CHUNK_ROWS:
             self.flush()
         self._tables.append(chunk.detections)

@@ -1,7 +1,7 @@
 """Header keywords → rows of `images` and `exposures`.
 
 Keywords are looked up in the image's own header first, then in its exposure's. Values that are no number ('NaN' as
-text, an empty card) count as absent; a missing one is NULL.
+text, an empty card) or cannot be true (`header_values`) count as absent; a missing one is NULL.
 """
 
 from __future__ import annotations
@@ -18,16 +18,25 @@ from skydb.calibration.astrometric import AstrometricModel, FocalMap
 from skydb.errors import DataError, SkydbError
 from skydb.schema.identity import exposure_id, image_id, image_key
 from skydb.schema.photcodes import Photcode
+from skydb.sky.airmass import airmass
 
 from .fits_cards import Header, Value
-from .interface import ReadRequest
-from .times import ObservingTime, finite, longitude_of, night_of, observing_time, sexagesimal, sidereal_time
+from .header_values import (
+    LARGEST_NUMBER,
+    airmass_of,
+    east_longitude_of,
+    error,
+    exposure_time,
+    latitude_of,
+    number,
+    row_time,
+    sidereal_of,
+    text,
+    whole,
+)
+from .interface import LARGEST_AIRMASS, ReadRequest
+from .times import ObservingTime, finite, night_of, observing_time
 
-EXPTIME = ("EXPTIME", "FPA.EXPOSURE", "EXPOSURE")
-AIRMASS = ("AIRMASS", "FPA.AIRMASS", "SECZ")
-SIDEREAL = ("ST", "LST", "LST-OBS", "LST_OBS")
-LATITUDE = ("LATITUDE", "LAT-OBS", "SITELAT", "OBSGEO-B", "GEOLAT")
-LONGITUDE = ("LONGITUD", "LONG-OBS", "SITELONG", "OBSGEO-L", "GEOLON")
 EXPOSURE_NAME = ("OBS_ID", "OBS-ID", "OBSID", "EXPNAME", "EXPID", "EXPNUM")
 CHIP_NAME = ("CHIPNAME", "CHIPID", "CCDNAME", "CCDNUM", "CCDID", "DETECTOR", "DET-ID", "EXTNAME")
 FILTER = ("FILTERID", "FILTER", "FILTNAM")
@@ -100,9 +109,9 @@ def read_image_header(
     DataError
         Astrometry, time, exposure time, size or photcode are missing or wrong: which, and where.
     """
-    headers, values = source.headers, source.header.values
+    headers = source.headers
     photcode = _photcode(source, request)
-    exptime = _exptime(headers, source.where)
+    exptime = exposure_time(headers, source.where)
     time = observing_time(headers, exptime, source.where)
     model = _model(source, sibling)
     kind = "stack" if source.stack or FIRST_STACK_CODE <= photcode.code <= LAST_STACK_CODE else "chip"
@@ -113,14 +122,15 @@ def read_image_header(
     else:
         exposure = sibling.exposure
     chip = source.chip or text(headers[:1], CHIP_NAME)
+    sidereal, latitude = sidereal_of(headers, time), latitude_of(headers)
     key = image_key(
         kind=kind, utc_start=time.utc_start, photcode=photcode.name, chip=chip, exposure=exposure["name"]
     )
     row = {
         "image_id": image_id(key), "image_key": key, "exposure_id": exposure["exposure_id"], "name": source.name,
-        "chip": chip, "ccdnum": _ccdnum(values, chip), "kind": kind, "code": photcode.code, "mjd": time.mjd,
-        "utc_start": time.utc_start, "exptime": exptime, "airmass": number(headers, AIRMASS),
-        "sidereal_time": _sidereal(headers, time), "latitude": _angle(headers, LATITUDE),
+        "chip": chip, "ccdnum": _ccdnum(source.header, chip), "kind": kind, "code": photcode.code, "mjd": time.mjd,
+        "utc_start": time.utc_start, "exptime": exptime, "airmass": _airmass(headers, footprint, sidereal, latitude),
+        "sidereal_time": sidereal, "latitude": latitude, "row_time": row_time(headers, footprint["ny"], source.where),
         "n_detections": source.n_rows, "astrometry": model.to_json(),
         **footprint, **_quality(headers, exptime),
     }  # fmt: skip
@@ -138,32 +148,11 @@ def start_of(headers: Sequence[Header], where: str) -> float:
     DataError
         The headers do not give its time or exposure time.
     """
-    return observing_time(headers, _exptime(headers, where), where).utc_start
-
-
-def number(headers: Sequence[Header], keys: Sequence[str]) -> float | None:
-    """Return the first finite number of some keywords, header by header; None where there is none."""
-    found = (finite(header.values.get(key)) for header in headers for key in keys)
-    return next((value for value in found if value is not None), None)
-
-
-def text(headers: Sequence[Header], keys: Sequence[str]) -> str | None:
-    """Return the first text of some keywords, header by header; None where there is none."""
-    found = (_text(header.values.get(key)) for header in headers for key in keys)
-    return next((value for value in found if value), None)
-
-
-def _text(value: Value) -> str:
-    return "" if value is None else str(value).strip()
+    return observing_time(headers, exposure_time(headers, where), where).utc_start
 
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _angle(headers: Sequence[Header], keys: Sequence[str]) -> float | None:
-    found = (sexagesimal(header.values.get(key)) for header in headers for key in keys)
-    return next((value for value in found if value is not None), None)
 
 
 def _photcode(source: ImageSource, request: ReadRequest) -> Photcode:
@@ -183,15 +172,6 @@ def _photcode(source: ImageSource, request: ReadRequest) -> Photcode:
         raise DataError(f"photcode {found.name!r} is an ALT code, which no measurement has", source.where,
                         "give the SEC or DEP code")
     return found
-
-
-def _exptime(headers: Sequence[Header], where: str) -> float:
-    exptime = number(headers, EXPTIME)
-    if exptime is None:
-        raise DataError("the exposure time is missing or no number", where, "add EXPTIME, in seconds")
-    if exptime < 0.0:
-        raise DataError(f"the exposure time is negative ({exptime:g} s)", where, "correct EXPTIME")
-    return exptime
 
 
 def _model(source: ImageSource, sibling: ImageHeader | None) -> AstrometricModel:
@@ -230,56 +210,38 @@ def _footprint(model: AstrometricModel, size: tuple[int, int], edge: float) -> d
     }  # fmt: skip
 
 
+def _airmass(
+    headers: Sequence[Header], footprint: dict[str, Any], sidereal: float | None, latitude: float | None
+) -> float | None:
+    """The header's airmass, else that of the image's centre where site and time are known and it is up."""
+    given = airmass_of(headers)
+    if given is not None or sidereal is None or latitude is None:
+        return given
+    made = float(airmass(footprint["ra"], footprint["dec"], sidereal, latitude))
+    return made if made <= LARGEST_AIRMASS else None
+
+
 def _quality(headers: Sequence[Header], exptime: float) -> dict[str, Any]:
     """Zero point, seeing, limits, and the numbers that others gave the image."""
-    sky = number(headers[:1], ("SEXBKGND",))
-    external, source, n_stars = (number(headers[:1], (key,)) for key in ("IMAGEID", "SOURCEID", "NASTRO"))
+    sky = number(headers[:1], ("SEXBKGND",), low=-LARGEST_NUMBER * exptime, high=LARGEST_NUMBER * exptime)
     return {
-        "zpt_obs": number(headers, ("ZPT_OBS",)), "zpt_err": _error(headers, "ZPT_ERR"),
+        "zpt_obs": number(headers, ("ZPT_OBS",)), "zpt_err": error(headers, "ZPT_ERR"),
         "fwhm_major": number(headers[:1], ("FWHM_MAJ", "FWHM_X")),
         "fwhm_minor": number(headers[:1], ("FWHM_MIN", "FWHM_Y")),
         "sky": None if sky is None or exptime <= 0.0 else sky / exptime,
         "detection_limit": number(headers[:1], DETECTION_LIMIT),
         "saturation_limit": number(headers[:1], ("FSATUR",)),
-        "astrometry_err": _error(headers[:1], "CERROR"),
-        "n_astrometry": _whole(n_stars, 31), "row_time": number(headers, ("TRATE",)),
-        "external_id": _whole(external, 63), "source_id": _whole(source, 31),
+        "astrometry_err": error(headers[:1], "CERROR"),
+        "n_astrometry": whole(headers[:1], "NASTRO", 31),
+        "external_id": whole(headers[:1], "IMAGEID", 63), "source_id": whole(headers[:1], "SOURCEID", 31),
     }  # fmt: skip
 
 
-def _error(headers: Sequence[Header], key: str) -> float | None:
-    """An error (one sigma); one below 0 means that there is none."""
-    value = number(headers, (key,))
-    return value if value is not None and value >= 0.0 else None
-
-
-def _whole(value: float | None, bits: int) -> int | None:
-    return int(value) if value is not None and abs(value) < 2**bits else None
-
-
-def _ccdnum(values: dict[str, Value], chip: str | None) -> int | None:
+def _ccdnum(header: Header, chip: str | None) -> int | None:
     """The chip's number: CCDNUM, else the first run of digits in its name, else NULL."""
-    given = _whole(finite(values.get("CCDNUM")), 31)
+    given = whole((header,), "CCDNUM", 31)
     digits = re.search(r"\d{1,9}", chip or "")
     return given if given is not None else int(digits.group()) if digits else None
-
-
-def _sidereal(headers: Sequence[Header], time: ObservingTime) -> float | None:
-    """The header's sidereal time, else that of the longitude at the start."""
-    given = _angle(headers, SIDEREAL)
-    if given is not None:
-        return given % 24.0
-    longitude = _angle(headers, LONGITUDE)
-    return None if longitude is None else sidereal_time(time.utc_start, longitude)
-
-
-def _longitude(headers: Sequence[Header], time: ObservingTime) -> float | None:
-    """The header's longitude, else the one at which the sidereal time is the header's."""
-    given = _angle(headers, LONGITUDE)
-    if given is not None:
-        return (given + 180.0) % 360.0 - 180.0
-    sidereal = _angle(headers, SIDEREAL)
-    return None if sidereal is None else longitude_of(time.utc_start, sidereal)
 
 
 def _exposure_row(
@@ -287,16 +249,16 @@ def _exposure_row(
 ) -> dict[str, Any]:
     """The row of `exposures`: from the mosaic's header first, so that all chips of a file agree."""
     headers = tuple(reversed(source.headers))
-    exptime = _exptime(headers, source.where)
+    exptime = exposure_time(headers, source.where)
     time = observing_time(headers, exptime, source.where)
     name = text(headers, EXPOSURE_NAME)
-    longitude = _longitude(headers, time)
+    longitude = east_longitude_of(headers, time)
     return {
         "exposure_id": exposure_id(kind=kind, utc_start=time.utc_start, name=name), "name": name, "kind": kind,
         "mjd": time.mjd, "utc_start": time.utc_start,
         "night": None if longitude is None else night_of(time.utc_start, longitude),
-        "exptime": exptime, "airmass": number(headers, AIRMASS), "filter": text(headers, FILTER),
+        "exptime": exptime, "airmass": airmass_of(headers), "filter": text(headers, FILTER),
         "telescope": text(headers, ("TELESCOP",)), "instrument": text(headers, ("INSTRUME",)),
-        "latitude": _angle(headers, LATITUDE), "longitude": longitude,
+        "latitude": latitude_of(headers), "longitude": longitude,
         "ra": pointing[0], "dec": pointing[1], "astrometry": model.focal.to_json(),
     }  # fmt: skip

@@ -66,6 +66,32 @@ class Chunk:
     n_nulled: int = 0
 
 
+LARGEST_AIRMASS = 40.0
+"""That of the horizon. A larger airmass, or one below 1, is no airmass: it counts as absent."""
+
+FIRST_MJD, LAST_MJD = -678575.0, 2973483.0
+"""Years 1 to 9999: what an image's key can hold."""
+
+
+def check_chunk(chunk: Chunk) -> None:
+    """Check what storing relies on; a reader that lets it pass would stop all files of the call.
+
+    Raises
+    ------
+    ValueError
+        A position or a time of a detection, or the time of an image, is none that can be.
+    """
+    for rows, name, low, high in (
+        (chunk.detections, "ra_raw", 0.0, 360.0), (chunk.detections, "dec_raw", -90.0, 90.0),
+        (chunk.detections, "mjd", FIRST_MJD, LAST_MJD), (chunk.images, "mjd", FIRST_MJD, LAST_MJD),
+        (chunk.images, "utc_start", FIRST_MJD, LAST_MJD),
+    ):  # fmt: skip
+        values = rows.column(name).drop_null().to_numpy()
+        wrong = values[~((values >= low) & (values <= high))]
+        if len(wrong):
+            raise ValueError(f"the reader gives {name} = {wrong[0]:g}")
+
+
 class Reader(Protocol):
     """One file format."""
 

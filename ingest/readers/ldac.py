@@ -32,7 +32,8 @@ from .detections import (
 )
 from .fits_cards import CARD, Header
 from .fits_tables import FitsFile, Hdu, column_values, open_fits, reading
-from .headers import ImageSource, number, read_image_header, start_of
+from .header_values import number
+from .headers import ImageSource, read_image_header, start_of
 from .interface import Chunk, ReadRequest
 
 IMHEAD, OBJECTS = "LDAC_IMHEAD", "LDAC_OBJECTS"

@@ -40,11 +40,12 @@ RULES = """\
 | a value that cannot be read, or too large an integer | stops the file, or rejected | `unreadable_COLUMN` |
 | NaN, infinity, a sentinel, a value beyond float32 | becomes NULL | nulled values |
 | an error below 0 (0 is kept, and gives no weight) | becomes NULL | nulled values |
+| an airmass below 1 or above 40, an exposure time below 0 | becomes NULL | nulled values |
 | no position | rejected | `no_position` |
 | declination beyond ±90°, right ascension beyond -360° to 720° | rejected | `bad_position` |
 | no number, where `det_id` names a column | rejected | `no_det_id` |
 | number of an earlier row of the same image | rejected | `duplicate` |
-| no time, or one outside the years 1 to 9999 | rejected | `no_time` |
+| no time, or an exposure not within the years 1 to 9999 | rejected | `no_time` |
 | no photcode, or one that is not listed | rejected, or stops the file | `no_photcode`, `other_photcode` |
 | fails a cut | rejected | its `reason`, or `cut_COLUMN` |
 | fails a filter of `addstar` | rejected | `magnitude_error`, `photflags`, `window` |

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from skydb.errors import DataError, UsageError
 from skydb.schema.model import Column
 
+from .interface import LARGEST_AIRMASS
 from .mapping import Mapping
 from .mapping_rules import ColumnRule
 from .quantities import conversion, expected_unit, is_unit
@@ -75,13 +76,17 @@ class BlockColumns:
         nulls = (*rule.nulls, *self.mapping.file.nulls)
         values = converted(array, column.type, nulls=nulls, sexagesimal=rule.sexagesimal, factor=factor)
         array = self.take(rule.column, values, column.type)
-        return self._errors(array) if column.is_error else array
+        if column.is_error:  # as the other readers do (`errors_of`)
+            return self._without(pc.less(array, 0.0), array)
+        if column.name == "airmass":
+            return self._without(pc.or_(pc.less(array, 1.0), pc.greater(array, LARGEST_AIRMASS)), array)
+        return array
 
-    def _errors(self, array: pa.Array) -> pa.Array:
-        """NULL the errors below 0, as the other readers do (`errors_of`), and count them."""
-        below = pc.less(array, 0.0).fill_null(False)
-        self.n_nulled += int(pc.sum(below).as_py() or 0)
-        return pc.if_else(below, pa.scalar(None, array.type), array)
+    def _without(self, wrong: pa.Array, array: pa.Array) -> pa.Array:
+        """NULL the values that cannot be, and count them."""
+        wrong = wrong.fill_null(False)
+        self.n_nulled += int(pc.sum(wrong).as_py() or 0)
+        return pc.if_else(wrong, pa.scalar(None, array.type), array)
 
     def _constant(self, column: Column, rule: ColumnRule) -> pa.Array:
         given = rule.value

@@ -100,7 +100,14 @@ def row_photcodes(plan: Plan, columns: BlockColumns) -> np.ndarray:
 
 
 def exposure_times(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
-    """Return the exposure time (N,) of every row, s; NaN where none is known."""
+    """Return the exposure time (N,) of every row, s; NaN where none is known; one below 0 is none, and counted."""
+    seconds = _given_exptime(plan, columns, photcode)
+    below = seconds < 0.0
+    columns.n_nulled += int(below.sum())
+    return np.where(below, np.nan, seconds)
+
+
+def _given_exptime(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
     rule = plan.mapping.time
     if rule.exptime_by_photcode:
         seconds = np.array([rule.exptime_by_photcode.get(code.name, np.nan) for code in plan.photcodes])

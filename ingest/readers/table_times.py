@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .interface import FIRST_MJD, LAST_MJD
 from .mapping_rules import TimeRule
 from .quantities import conversion
 from .table_values import Values, converted
@@ -19,8 +20,8 @@ JD_ZERO_MJD = 2400000.5
 J2000_MJD = 51544.5
 JULIAN_YEAR_DAYS = 365.25
 SECONDS_PER_DAY = 86400.0
-_MJD_LIMITS = (-678575.0, 2973483.0)
-"""Years 1 to 9999: what an image's key can hold."""
+_SCALES_DIFFER = 3600.0
+"""More than any two time scales ever differ by, s."""
 
 
 def days_of(source: Any, rule: TimeRule, nulls: Sequence[Any]) -> Values:
@@ -31,7 +32,7 @@ def days_of(source: Any, rule: TimeRule, nulls: Sequence[Any]) -> Values:
         values = converted(source, "float64", nulls=nulls, sexagesimal=False, factor=1.0)
     given = values.array.to_numpy(zero_copy_only=False).astype(float)
     days = given if rule.format == "iso" else _mjd(given, rule)
-    inside = (days >= _MJD_LIMITS[0]) & (days <= _MJD_LIMITS[1])
+    inside = (days >= FIRST_MJD) & (days <= LAST_MJD)
     beyond = int((np.isfinite(days) & ~inside).sum())
     return Values(pa.array(days, mask=~inside), values.unreadable, values.n_nulled + beyond)
 
@@ -75,7 +76,7 @@ def tai_and_utc_start(
     Parameters
     ----------
     days : (N,) d
-        Modified Julian dates in `scale`; NaN: none.
+        Modified Julian dates in `scale`; NaN: none. So is one whose exposure would reach beyond the years 1 to 9999.
     exptime : (N,) s
         NaN: unknown, taken as 0.
     scale : tai, utc, tt or tdb
@@ -90,6 +91,8 @@ def tai_and_utc_start(
     """
     seconds = np.nan_to_num(exptime, nan=0.0)
     before = {"start": 0.0, "mid": 0.5, "end": 1.0}[at] * seconds
+    room = np.minimum(days - FIRST_MJD, LAST_MJD - days) * SECONDS_PER_DAY
+    days = np.where(seconds + _SCALES_DIFFER <= room, days, np.nan)
     given = _in_scale(days, scale, "tai")
     start = given - before / SECONDS_PER_DAY
     exact = scale == "utc" and at == "start"  # keep the file's own digits: the image's id is made of them

@@ -75,7 +75,7 @@ def observing_time(headers: Sequence[Header], exptime: float, where: str) -> Obs
     Raises
     ------
     DataError
-        No keyword gives a time between 1900 and 2100.
+        No keyword gives a time between 1900 and 2100, or the exposure would not end by then.
     """
     mid = _first(headers, _mid)
     start = _first(headers, _start)
@@ -85,9 +85,13 @@ def observing_time(headers: Sequence[Header], exptime: float, where: str) -> Obs
         what = f"the time of observation is missing or wrong ({shown})"
         raise DataError(what, where, "give MJD-OBS or DATE-OBS, in UTC")
     half = 0.5 * exptime / SECONDS_PER_DAY
+    given = start or mid
+    assert given is not None  # one of the two is known here
+    if not (given.mjd - half >= FIRST_MJD and given.mjd + 2 * half <= LAST_MJD):
+        raise DataError(f"no exposure takes {exptime:g} s: it would not lie between 1900 and 2100", where,
+                        "correct EXPTIME, in seconds")
     if start is None:
-        assert mid is not None  # one of the two is known here
-        return ObservingTime(tai_to_utc(mid.tai - half), mid.tai)
+        return ObservingTime(tai_to_utc(given.tai - half), given.tai)
     return ObservingTime(start.utc, mid.tai if mid is not None else start.tai + half)
 
 
@@ -97,7 +101,7 @@ def finite(value: Value) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -11,7 +11,7 @@ from astropy.time import Time
 from skydb.calibration.astrometric import AstrometricModel
 from skydb.errors import DataError, UsageError
 from skydb.ingest.readers import assemble, reader_for
-from skydb.ingest.readers.interface import DetectionFilter, ReadRequest
+from skydb.ingest.readers.interface import DetectionFilter, ReadRequest, check_chunk
 from skydb.schema.identity import image_id
 from skydb.schema.photcodes import read_photcodes_text
 from skydb.schema.psphot import COLUMN_OF_TTYPE
@@ -275,6 +275,54 @@ def test_airmass_is_the_image_s_where_the_sky_position_cannot_tell(tmp_path, hea
     phu = {key: value for key, value in header.items() if key in ("LATITUDE", "LONGITUD")}
     chunk = only(write_smf(tmp_path / "a.smf", (Chip(header=header | {"AIRMASS": 1.4}),), phu))
     assert set(column(chunk, "airmass")) == {np.float32(1.4)}
+
+
+@pytest.mark.parametrize("nonsense", [0.0, -999.0, 0.5, 41.0, 1e300])
+def test_airmass_that_cannot_be_counts_as_absent(tmp_path, nonsense):
+    path = tmp_path / "a.smf"
+    chunk = only(write_smf(path, (Chip(header={"AIRMASS": nonsense, "ST": "02:12:00"}),), {"AIRMASS": nonsense}))
+    true = secant(column(chunk, "ra_raw"), column(chunk, "dec_raw"), 2.2, 20.0)
+    np.testing.assert_allclose(column(chunk, "airmass"), true, rtol=1e-6)
+    assert chunk.images["airmass"][0].as_py() == pytest.approx(secant(359.99, 10, 2.2, 20), rel=1e-3)
+    assert chunk.exposures["airmass"].null_count == 1
+    chunk = only(write_smf(path, (Chip(header={"AIRMASS": nonsense, "ST": "14:00:00"}),), {"AIRMASS": nonsense}))
+    assert chunk.images["airmass"].null_count == 1
+    assert chunk.detections["airmass"].null_count == 20
+
+
+def test_airmass_of_the_exposure_stands_in_for_a_chip_s_that_cannot_be(tmp_path):
+    chunk = only(write_smf(tmp_path / "a.smf", (Chip(header={"AIRMASS": 0.0}),), {"AIRMASS": 1.3, "LATITUDE": None}))
+    assert set(column(chunk, "airmass")) == {np.float32(1.3)}
+
+
+NONSENSE = ("0.0", "-999.0", "-99999", "1E30", "1E300", "-1E300", str(2**66), "'NaN'", "1_0", "")
+MORE_CARDS = {"TRATE": 0.0, "CERROR": 0.1, "SEXBKGND": 99.0, "ST": 2.2, "FSATUR": 14.0, "CCDNUM": 1, "NAXIS": 0}
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_nonsense_in_any_keyword_is_an_error_of_skydb_or_costs_no_magnitude(tmp_path, place):
+    """Every card in turn, of the exposure's header and of the chip's, is overwritten in the file."""
+    more = {key: value for key, value in MORE_CARDS.items() if key != "NAXIS"}
+    sound = write_smf(tmp_path / "sound.smf", (Chip(header=more),), more).read_bytes()
+    n_read = 0
+    for key in sorted(set(PHU) | set(CHIP) | set(MORE_CARDS)):
+        card = f"{key:<8}=".encode()
+        at = sound.index(card) if place == "first" else sound.rindex(card, 0, sound.index(b"XTENSION= 'BINTABLE"))
+        for value in NONSENSE:
+            damaged = f"{key:<8}= {value:>20}".ljust(80).encode()
+            (tmp_path / "a.smf").write_bytes(sound[:at] + damaged + sound[at + 80 :])
+            try:
+                chunks = read(tmp_path / "a.smf")
+            except DataError:
+                continue
+            n_read += 1
+            for chunk in chunks:
+                check_chunk(chunk)
+                numbers = [v for row in chunk.images.to_pylist() for v in row.values() if isinstance(v, float)]
+                assert np.isfinite(numbers).all(), (key, value)
+                assert chunk.detections["inst_mag"].null_count == 0, (key, value)
+            assert sum(chunk.n_in for chunk in chunks) == 20
+    assert n_read > 100
 
 
 def test_sidereal_time_follows_from_the_longitude(tmp_path):

@@ -71,6 +71,17 @@ def test_error_below_zero_is_nulled_and_counted_whatever_it_belongs_to(tmp_path)
     assert chunk.n_nulled == 3
 
 
+def test_airmass_that_cannot_be_is_nulled_and_counted(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "ra,dec,mjd,mag,x,ix\n10,5,57000,-9,0,0\n11,5,57000,-9,1.5,1\n12,5,57000,-9,-1,1\n13,5,57000,-9,,1\n"
+    )
+    mapping = detections_mapping(tmp_path, 'airmass = "x"\n[images]\nairmass = "ix"\n')
+    (chunk,) = read(tmp_path / "a.csv", mapping)
+    assert chunk.detections["airmass"].to_pylist() == [None, 1.5, None, None]
+    assert chunk.images["airmass"].to_pylist() == [None]
+    assert chunk.n_nulled == 3
+
+
 def test_constant_error_below_zero_is_refused(tmp_path):
     mapping = detections_mapping(tmp_path, "inst_mag_err = { value = -1 }\n")
     with pytest.raises(UsageError, match=r"inst_mag_err: the error -1 is below 0; leave it out"):
