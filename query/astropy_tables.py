@@ -23,6 +23,7 @@ def astropy_table(rows: pa.Table, declared: Mapping[str, Column]) -> Table:
     Parameters
     ----------
     rows : Arrow table
+        Its names differ.
     declared : declarations by column name
         Give unit, description and `meta["ucd"]`.
     """
@@ -31,7 +32,7 @@ def astropy_table(rows: pa.Table, declared: Mapping[str, Column]) -> Table:
 
     rows = plain_numbers(rows)
     made = astropy.Table()
-    for name, values in zip(unique_names(rows.column_names), rows.columns, strict=True):
+    for name, values in zip(rows.column_names, rows.columns, strict=True):
         data, mask = arrays(values)
         kind = astropy.MaskedColumn if mask.any() else astropy.Column
         column = kind(data, name=name, mask=mask) if mask.any() else kind(data, name=name)
@@ -42,19 +43,6 @@ def astropy_table(rows: pa.Table, declared: Mapping[str, Column]) -> Table:
             column.unit = units.Unit(declaration.unit) if declaration.unit else None
         made.add_column(column)
     return made
-
-
-def unique_names(names: list[str]) -> list[str]:
-    """Return names that differ, in any case: a repeated one gets a number, as in ra, ra_2."""
-    seen: set[str] = set()
-    for number, name in enumerate(names):
-        fresh, count = name, 1
-        while fresh.lower() in seen:
-            count += 1
-            fresh = f"{name}_{count}"
-        seen.add(fresh.lower())
-        names = [*names[:number], fresh, *names[number + 1:]]
-    return names
 
 
 def plain_numbers(rows: pa.Table) -> pa.Table:

@@ -34,6 +34,7 @@ from .atlas import Atlas, CellPart
 from .described import column_facts, description, facts_of_schema, table_facts
 from .failures import clear_errors, require_whole
 from .names import codes_of, looked_up, stored_columns, with_names
+from .result_names import declarations
 from .results import Result
 from .sources import CellStream
 from .user_tables import arrow_of, require_free_name
@@ -204,7 +205,7 @@ class Connection:
         relations = {scan.relation: relation_of(self.snapshot, scan) for scan in scans}
         with clear_errors(check):
             rows = self._opened().answer(parsed.sql, relations, self._tables)
-        return Result(rows, dict(parsed.declared), check=check)
+        return Result(rows, declarations(rows.columns, parsed.declared), check=check)
 
     def explain(self, query: str) -> Result:
         """Say, without running it, what a query would read: for every use of a table its cells, files, bytes, rows.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from .levels import Level, name_of
 from .resolve import Resolution
+from .select_lists import Level, name_of
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,8 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 from skydb.errors import UsageError, did_you_mean
 from skydb.schema.model import Column
 
-from .views import column_named, table_named, visible_columns, visible_tables
-
-
-def name_of(node: exp.Expression) -> str:
-    """Return the name of a source in its FROM; one without a name gets one that no query can write."""
-    return str(node.alias_or_name) or f"({id(node)})"
+from .select_lists import UNKNOWN, Given, Level, Source, has_no_plain_name, name_of, renamed, source_of, starred
+from .views import table_named, visible_columns, visible_tables
 
 
 @dataclass(frozen=True)
@@ -41,45 +37,6 @@ class Reference:
     relation: str
     node: exp.Table
     used: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a FROM offers under one name: columns with their declarations, and where a plain column comes from.
-
-    `complete` is False where there may be columns that cannot be known here; `origins` gives the reference and
-    its column of those that are handed on as they are.
-    """
-
-    columns: dict[str, Column | None]
-    complete: bool
-    reference: int | None = None
-    origins: dict[str, tuple[int, str]] = field(default_factory=dict)
-
-    def named(self, name: str, *, dvo: bool, table: str | None) -> str | None:
-        """Return the column that a name or, if asked for, a DVO name means."""
-        if not dvo:
-            return name if name in self.columns else None
-        meant = column_named(table, name) if table else None
-        return meant if meant in self.columns else None
-
-
-UNKNOWN = Source({}, complete=False)
-"""A source of which nothing can be known here."""
-
-
-@dataclass
-class Level:
-    """One SELECT and the sources of its FROM."""
-
-    select: exp.Select
-    sources: dict[str, Source]
-    aliases: set[str]
-
-    @property
-    def complete(self) -> bool:
-        """True if all columns of all sources are known."""
-        return all(s.complete for s in self.sources.values())
 
 
 class Levels:
@@ -152,7 +109,7 @@ class Levels:
                 level = Level(scope.expression, self._sources(scope, nodes), aliases)
                 self.levels.append(level)
                 self._by_select[id(scope.expression)] = level
-            self._outputs[id(scope.expression)] = _renamed(self._given(scope), scope.outer_columns)
+            self._outputs[id(scope.expression)] = renamed(self._given(scope), scope.outer_columns)
         missed = [t.sql() for t in tree.find_all(exp.Table) if id(t) not in seen]
         if missed:
             raise UsageError(f"cannot tell what the table in {missed[0]!r} is for", "SQL", "rewrite the query")
@@ -184,7 +141,7 @@ class Levels:
             self.references[index].used.update(columns)
         if node.args.get("pivots"):
             return UNKNOWN
-        return _renamed(here, names)
+        return renamed(here, names)
 
     def _table(self, node: exp.Table) -> str | None:
         """Return the skydb table that a node names, or None for what lies outside."""
@@ -223,62 +180,33 @@ class Levels:
         """Return the columns that a query's select list gives."""
         query = scope.expression
         if isinstance(query, exp.SetOperation):
-            one, other = (self._outputs.get(id(side.unnest())) for side in (query.left, query.right))
-            if one is None or other is None or not (one.complete and other.complete):
+            left, right = (self._outputs.get(id(side.unnest())) for side in (query.left, query.right))
+            if left is None or right is None or not (left.complete and right.complete):
                 return UNKNOWN
-            pairs = zip(one.columns.items(), other.columns.values(), strict=False)
-            return Source({name: c if c == d else None for (name, c), d in pairs}, complete=True)
+            pairs = zip(left.given(), right.columns.values(), strict=False)
+            return source_of([Given(g.name, g.column if g.column == c else None) for g, c in pairs], complete=True)
         level = self._by_select.get(id(query))
         if level is None:
             return UNKNOWN
-        columns: dict[str, Column | None] = {}
-        origins: dict[str, tuple[int, str]] = {}
-        complete = True
+        given: list[Given] = []
+        complete = certain = True
         for item in query.expressions:
             if item.is_star:
-                complete &= _give_star(level, item, columns, origins)
-            elif item.alias or isinstance(item, exp.Column):
-                self._give_one(level, item, columns, origins)
+                columns, known = starred(level, item)
+                given += columns if certain else [Given(c.name) for c in columns]
+                complete, certain = complete and known, certain and known
+            elif item.alias or isinstance(item.unnest(), exp.Column):
+                one = self._one(level, item)
+                given.append(one if certain else Given(one.name))
             else:
-                complete = False
-        return Source(columns, complete, origins=origins)
+                complete, certain = False, certain and has_no_plain_name(item)
+        return source_of(given, complete=complete)
 
-    def _give_one(
-        self, level: Level, item: exp.Expression, columns: dict[str, Column | None], origins: dict[str, tuple[int, str]]
-    ) -> None:
-        name = item.alias or item.name
-        columns[name] = None
-        inner = item.unalias()
+    def _one(self, level: Level, item: exp.Expression) -> Given:
+        name = item.alias or item.unnest().name
+        inner = item.unalias().unnest()
         found = list(self.found_in(level, inner)) if isinstance(inner, exp.Column) else []
-        if found and all(s.columns[c] == found[0][0].columns[found[0][1]] for s, c in found):
-            source, column = found[0]
-            columns[name] = source.columns[column]
-            if column in source.origins and len(found) == 1:
-                origins[name] = source.origins[column]
-
-
-def _give_star(
-    level: Level, item: exp.Expression, columns: dict[str, Column | None], origins: dict[str, tuple[int, str]]
-) -> bool:
-    """Add the columns of a star; return True if all of them are known."""
-    table, star = (item.table, item.this) if isinstance(item, exp.Column) else ("", item)
-    if not isinstance(star, exp.Star) or star.args.get("replace") or star.args.get("rename"):
-        return False
-    left_out = {excluded.name for excluded in star.args.get("except_") or ()}
-    for name, source in level.sources.items():
-        if table in ("", name):
-            columns.update({k: v for k, v in source.columns.items() if k not in columns and k not in left_out})
-            origins.update({k: v for k, v in source.origins.items() if k not in origins and k not in left_out})
-    return level.complete
-
-
-def _renamed(source: Source, names: list[str]) -> Source:
-    """Return the source with its first columns renamed, as `t(a, b)` does."""
-    if not names:
-        return source
-    old = list(source.columns)
-    new = [*names, *old[len(names):]] if source.complete else names
-    pairs = list(zip(new, old, strict=False)) if source.complete else []
-    columns = dict.fromkeys(names) | {n: source.columns[o] for n, o in pairs}
-    origins = {n: source.origins[o] for n, o in pairs if o in source.origins}
-    return Source(columns, source.complete, origins=origins)
+        if not found or any(s.columns[c] != found[0][0].columns[found[0][1]] for s, c in found):
+            return Given(name)
+        source, column = found[0]
+        return Given(name, source.columns[column], source.origins.get(column) if len(found) == 1 else None)

@@ -13,6 +13,7 @@ from skydb.errors import UsageError
 from skydb.schema.model import Column
 from skydb.sky.regions import Region
 
+from .flag_functions import require_set_flags
 from .guard import require_one_select
 from .levels import Edit, Reference
 from .predicates import IdRanges, Limits, limits
@@ -45,13 +46,14 @@ class ParsedQuery:
     """A query, ready to be planned.
 
     `sql` is the text for DuckDB: DVO names translated, tables by their relations, everything else as written.
-    `declared` gives the declaration of each result column that is a declared column as it is. `outside` names the
-    files, table functions and foreign tables that the query reads besides skydb's.
+    `declared` gives the declaration of each result column that is a declared column as it is, in their order; where the
+    result repeats a name, each of its columns has an entry, None if it is not declared. `outside` names the files,
+    table functions and foreign tables that the query reads besides skydb's.
     """
 
     sql: str
     references: tuple[TableReference, ...]
-    declared: tuple[tuple[str, Column], ...] = ()
+    declared: tuple[tuple[str, Column | None], ...] = ()
     outside: tuple[str, ...] = ()
 
 
@@ -69,7 +71,7 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     ------
     UsageError
         Not exactly one SELECT; a syntax error; an unknown table, or a column that certainly does not exist; a
-        sky function with arguments that make no region.
+        sky function with arguments that make no region; a flag that no row of its column has.
 
     Examples
     --------
@@ -90,11 +92,13 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     except SqlglotError as error:
         raise UsageError(f"cannot read the query: {_plain(error)}", "SQL", "simplify it") from error
     found = zip(resolution.references, limits(resolution), strict=True)
-    declared = resolution.outputs(tree).columns
+    require_set_flags(tree, {(reference.table, name) for reference in resolution.references for name in reference.used})
+    declared = [(g.name, g.column) for g in resolution.outputs(tree).given()]
+    some = {name for name, column in declared if column is not None}
     return ParsedQuery(
         _edited(sql, resolution.edits),
         tuple(_reference(reference, limit) for reference, limit in found),
-        tuple((name, column) for name, column in declared.items() if column is not None),
+        tuple(pair for pair in declared if pair[0] in some),
         tuple(dict.fromkeys(resolution.outside)),
     )
 

@@ -17,8 +17,8 @@ from skydb.sky.regions import Box, Cone, Intersection, Polygon, Region
 
 from .functions import SKY_FUNCTIONS
 from .joins import conjuncts, joined_sources, links
-from .levels import Level
 from .resolve import Resolution
+from .select_lists import Level
 
 IdRanges = tuple[tuple[int, int], ...]
 """Half-open ranges of object ids, sorted and disjoint."""

@@ -11,7 +11,8 @@ from sqlglot import exp
 
 from skydb.errors import UsageError, did_you_mean
 
-from .levels import Edit, Level, Levels, Source
+from .levels import Edit, Levels
+from .select_lists import Level, Source
 from .views import visible_columns, visible_tables
 
 

@@ -15,6 +15,7 @@ from skydb.schema.model import Column
 from .astropy_tables import plain_numbers
 from .failures import clear_errors
 from .formats import write
+from .result_names import declarations, unique_names
 from .text_tables import fitted_lines, html_table, row_dicts
 from .views import visible_columns, visible_tables
 
@@ -37,14 +38,16 @@ class Result:
 
     Nothing is computed before the first rows are asked for. `arrow`, `table`, `df` and `len` keep the rows, `batches`
     and a loop over the rows do not; what comes from a one-time stream can be streamed once. `print` and a notebook
-    show the first 20 rows, and compute no more than they need. A pickled answer carries its rows.
+    show the first 20 rows, and compute no more than they need. A pickled answer carries its rows. Names of columns
+    differ, in any case: a repeated one gets a number (mag, mag_2), whatever form the answer takes.
 
     Parameters
     ----------
     source
         A DuckDB relation, an Arrow table, or an Arrow stream.
     declared
-        The declared column that a result column is, by its name in lower case; None: those whose name says so.
+        The declared column that a result column is, by its name in lower case, numbered where the query repeats it;
+        None: those whose name says so.
     check
         Called when computing the rows fails: raises DataError if a stored file is to blame.
 
@@ -69,12 +72,15 @@ class Result:
         check: Callable[[], None] | None = None,
     ) -> None:
         self._source = source
-        self._declared = declared
         self._check = check
-        self._rows: pa.Table | None = plain_numbers(source) if isinstance(source, pa.Table) else None
         self._spent = False
         named: Any = source
-        self._names = list(named.schema.names if hasattr(named, "schema") else named.columns)
+        names = list(named.schema.names if hasattr(named, "schema") else named.columns)
+        self._names = unique_names(names)
+        own = declarations(names, [(name, declared_as(name)) for name in names]) if declared is None else declared
+        self._declared: Mapping[str, Column] = own
+        held = source.rename_columns(self._names) if isinstance(source, pa.Table) else None
+        self._rows: pa.Table | None = None if held is None else plain_numbers(held)
 
     def __repr__(self) -> str:
         rows = "rows not fetched yet" if self._rows is None else f"rows: {self._rows.num_rows}"
@@ -117,15 +123,19 @@ class Result:
         """Names and types of the columns, as Arrow has them; nothing is computed for it."""
         source: Any = self._source
         if hasattr(source, "schema"):
-            return source.schema
+            return self._named(source.schema)
         with clear_errors(self._check):
-            return source.limit(0).to_arrow_table().schema
+            return self._named(source.limit(0).to_arrow_table().schema)
+
+    def _named(self, schema: pa.Schema) -> pa.Schema:
+        """Return a schema of the source with the names of the answer."""
+        fields = [field.with_name(name) for field, name in zip(schema, self._names, strict=True)]
+        return pa.schema(fields, metadata=schema.metadata)
 
     @property
     def declared(self) -> dict[str, Column]:
         """The declarations of those result columns that have one, by their name in the result."""
-        found = {name: declared_as(name) if self._declared is None else self._declared.get(name.lower())
-                 for name in self.columns}  # fmt: skip
+        found = {name: self._declared.get(name.lower()) for name in self.columns}
         return {name: column for name, column in found.items() if column is not None}
 
     @property
@@ -163,7 +173,7 @@ class Result:
             return self.arrow().to_reader(rows)
         with clear_errors(self._check):
             reader = self._reader(rows)
-        schema = _described(reader.schema, self.declared)
+        schema = _described(self._named(reader.schema), self.declared)
         return pa.RecordBatchReader.from_batches(schema, self._batches(reader, schema))
 
     def _reader(self, rows: int) -> pa.RecordBatchReader:

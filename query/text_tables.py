@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .astropy_tables import as_text, unique_names
+from .astropy_tables import as_text
 
 GAP = "  "
 NARROW = 24
@@ -127,10 +127,9 @@ def folded(text: str, width: int) -> list[str]:
 
 
 def row_dicts(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, object]]:
-    """Yield the rows as dicts; a repeated name gets a number."""
-    names = unique_names(list(rows.schema.names))
+    """Yield the rows as dicts."""
     for values in zip(*(c.to_pylist() for c in rows.columns), strict=True):
-        yield dict(zip(names, values, strict=True))
+        yield dict(zip(rows.schema.names, values, strict=True))
 
 
 def _fitting(columns: Sequence[TextColumn], width: int) -> list[int] | None:

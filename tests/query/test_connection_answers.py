@@ -42,6 +42,9 @@ WHERE = [
     "TRUE",
 ]
 
+APART = "objects a, objects b WHERE in_cone(a.ra, a.dec, 0, 10, 0.01) AND in_cone(b.ra, b.dec, 123, -45, 0.01)"
+"""Pairs of objects in two fields far from each other."""
+
 WHOLE = [
     "SELECT * FROM objects",
     "SELECT * FROM measurements",
@@ -97,6 +100,16 @@ WHOLE = [
     "SELECT norder, n_objects FROM cells WHERE n_objects > 5",
     "SELECT sum(n_measurements) FROM cells",
     "SELECT * FROM objects NATURAL JOIN (SELECT DISTINCT object_id FROM measurements WHERE mag < 18)",
+    f"SELECT m.mjd, q.object_id, q.ra_1 FROM (SELECT a.object_id, b.object_id, a.ra, b.ra FROM {APART}) q"
+    " JOIN measurements m ON m.object_id = q.object_id",
+    f"SELECT m.mjd, m.object_id FROM (SELECT a.object_id, b.object_id FROM {APART}) q"
+    " JOIN measurements m ON m.object_id = q.object_id_1",
+    f"SELECT m.mjd, m.object_id FROM (SELECT a.flags, b.flags, a.object_id FROM {APART}) t(x, y, z)"
+    " JOIN measurements m ON m.object_id = t.z",
+    "SELECT m.mjd, m.object_id FROM (SELECT * FROM (SELECT object_id + 0 AS object_id FROM objects WHERE dec < 0) q,"
+    " objects o WHERE in_cone(o.ra, o.dec, 0, 10, 0.01)) t JOIN measurements m ON m.object_id = t.object_id",
+    "SELECT m.mjd, m.object_id FROM (SELECT * FROM (FROM objects WHERE dec > 80) RIGHT JOIN"
+    " (FROM objects WHERE dec < 0) USING (object_id)) t JOIN measurements m ON m.object_id = t.object_id",
 ]
 
 DVO = {

@@ -205,11 +205,6 @@ def test_one_time_stream_survives_being_shown() -> None:
     assert len(streamed) == 50
 
 
-def test_repeated_column_names_get_numbers() -> None:
-    rows = pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0]), pa.array([3.0])], names=["ra", "RA", "ra_2"])
-    assert Result(rows).table().colnames == ["ra", "RA_2", "ra_2_2"]
-
-
 def test_every_declared_unit_is_one_that_astropy_and_fits_know() -> None:
     for unit in {c.unit for table in TABLES.values() for c in table if c.unit}:
         assert u.Unit(u.Unit(unit).to_string("fits"), format="fits") == u.Unit(unit)
