@@ -26,6 +26,14 @@ AIRMASS_TOLERANCE = 0.1
 """A sidereal time that disagrees with the header's airmass by more than this fraction is not believed."""
 
 
+CHIP_MARGIN = 0.5
+"""How far beyond the chip, in its own width and height, a row may lie.
+
+psphot fits stars that are centred a few pixels off the edge, and a header's size may be that of the trimmed image: tens
+or hundreds of pixels, and never half a chip. Astrometry says nothing there, and a wild fit may lie anywhere on the sky.
+"""
+
+
 @dataclass(frozen=True)
 class Part:
     """Consecutive rows of one image: pixel positions, and which rows repeat an earlier detection number."""
@@ -45,6 +53,16 @@ class Part:
         """Rows without a place on the sky."""
         ra, dec = self.sky
         return ~(np.isfinite(ra) & (np.abs(dec) <= 90.0))
+
+    @property
+    def off_chip(self) -> Mask:
+        """Rows further beyond the chip's edges than `CHIP_MARGIN`."""
+        size = self.image.row
+        return outside(self.x, _with_margin(size["nx"])) | outside(self.y, _with_margin(size["ny"]))
+
+
+def _with_margin(size: int) -> tuple[float, float]:
+    return -CHIP_MARGIN * size, (1.0 + CHIP_MARGIN) * size
 
 
 def repeats(det_id: NDArray[Any]) -> Mask:
@@ -77,12 +95,13 @@ def kept_rows(
     tests = {
         "duplicate": np.concatenate([part.repeated for part in parts]),
         "no_position": np.concatenate([part.lost for part in parts]),
+        "off_chip": np.concatenate([part.off_chip for part in parts]),
     }
     if keep.max_mag_err and mag_err is not None:
         tests["magnitude_error"] = mag_err > keep.max_mag_err
     if keep.exclude_photflags and photflags is not None:
         tests["photflags"] = (photflags & keep.exclude_photflags) != 0
-    tests["window"] = _outside(x, keep.x_range) | _outside(y, keep.y_range)
+    tests["window"] = outside(x, keep.x_range) | outside(y, keep.y_range)
     kept, rejected = np.ones(len(x), dtype=bool), {}
     for reason, failed in tests.items():
         count = int(np.count_nonzero(kept & failed))
@@ -92,12 +111,13 @@ def kept_rows(
     return kept, rejected
 
 
-def _outside(values: Floats, limits: tuple[float | None, float | None]) -> Mask:
+def outside(values: Floats, limits: tuple[float | None, float | None]) -> Mask:
+    """Return which values lie beyond a bound; None is no bound, and NaN passes."""
     low, high = limits
     mask = np.zeros(len(values), dtype=bool)
-    if low:
+    if low is not None:
         mask |= values < low
-    if high:
+    if high is not None:
         mask |= values > high
     return mask
 

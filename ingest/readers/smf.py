@@ -82,21 +82,21 @@ class SmfReader:
         """Return the earliest start of the chips, from their headers."""
         with reading(path):
             file = open_fits(path)
-            tables, named = _tables(file), _by_name(file)
-            heads = [_head_of(file.hdus[0], table, named, alone=len(tables) == 1) for table in tables]
+            tables = _tables(file)
+            heads = _heads_of(file, tables)
             sources = [_source(file, head, table, 0) for head, table in zip(heads, tables, strict=True)]
             return min(start_of(source.headers, source.where) for source in sources)
 
 
 def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]:
     """All chips with usable astrometry, headers read, and the number of rows of the others."""
-    tables, named = _tables(file), _by_name(file)
+    tables = _tables(file)
+    heads = _heads_of(file, tables)
     chips: list[ImageTable] = []
     seen: dict[int, str] = {}
     sibling: ImageHeader | None = None
     refused = 0
-    for table in tables:
-        head = _head_of(file.hdus[0], table, named, alone=len(tables) == 1)
+    for head, table in zip(heads, tables, strict=True):
         records = file.records(table)
         image = sibling = read_image_header(_source(file, head, table, len(records)), request, sibling)
         if image.image_id in seen:
@@ -130,6 +130,45 @@ def _tables(file: FitsFile) -> list[Hdu]:
         if missing:
             raise DataError(f"the table has no column {', '.join(missing)}", table.where, "write the file again")
     return tables
+
+
+def _heads_of(file: FitsFile, tables: Sequence[Hdu]) -> list[Hdu]:
+    """The header of every table: EXTHEAD and EXTDATA must say the same, and no two heads or tables share a name.
+
+    A pairing that contradicts itself is not guessed at: rows would get another chip's place, time and zero point.
+    """
+    announcing = [hdu for hdu in file.hdus if hdu.word("EXTTYPE") == "IMAGE"]
+    _refuse_shared_names([*announcing, *tables])
+    named = _by_name(file)
+    heads = [_head_of(file.hdus[0], table, named, alone=len(tables) == 1) for table in tables]
+    owner = {table.word("EXTNAME"): head for head, table in zip(heads, tables, strict=True)}
+    for head, table in zip(heads, tables, strict=True):
+        if head.word("EXTDATA") not in ("", table.word("EXTNAME")):
+            _refuse_pair(table, head)
+    for head in announcing:
+        if head.word("EXTDATA") and owner.get(head.word("EXTDATA"), head) is not head:
+            _refuse_pair(next(t for t in tables if t.word("EXTNAME") == head.word("EXTDATA")), head)
+    return heads
+
+
+def _refuse_shared_names(hdus: Sequence[Hdu]) -> None:
+    first: dict[str, Hdu] = {}
+    for hdu in hdus:
+        name = hdu.word("EXTNAME")
+        if name and first.setdefault(name, hdu) is not hdu:
+            what = f"its EXTNAME is that of {_place(first[name])} too"
+            raise DataError(what, hdu.where, "write the file again, with a name of its own for every HDU")
+
+
+def _refuse_pair(table: Hdu, head: Hdu) -> None:
+    said, announced = table.word("EXTHEAD"), head.word("EXTDATA")
+    what = f"its EXTHEAD is {said!r}, but the EXTDATA of {_place(head)} is {announced!r}"
+    raise DataError(what, table.where, "write the file again: a table and its header must name each other")
+
+
+def _place(hdu: Hdu) -> str:
+    """Which HDU of the file, without the file's name."""
+    return hdu.where.rpartition(", ")[2]
 
 
 def _by_name(file: FitsFile) -> dict[str, list[Hdu]]:

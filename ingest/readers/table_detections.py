@@ -11,6 +11,7 @@ from skydb.calibration.photometric import AB_NJY
 from skydb.errors import DataError
 from skydb.schema.tables import MEASUREMENTS
 
+from .detections import outside
 from .interface import DetectionFilter
 from .mapping_rules import ColumnRule, MagnitudeRule
 from .table_columns import BlockColumns, arrays_of, floats, wrapped
@@ -146,10 +147,9 @@ def _filtered(found: dict[str, pa.Array], keep: DetectionFilter) -> np.ndarray:
     if keep.exclude_photflags and "photflags" in found:
         flags = found["photflags"].fill_null(0).to_numpy(zero_copy_only=False)
         tests.append(("photflags", (flags & np.uint32(keep.exclude_photflags)) != 0))
-    for axis, (low, high) in (("x", keep.x_range), ("y", keep.y_range)):
+    for axis, limits in (("x", keep.x_range), ("y", keep.y_range)):
         if axis in found:
-            place = floats(found[axis])
-            tests.append(("window", (place < (low or -np.inf)) | (place > (high or np.inf))))
+            tests.append(("window", outside(floats(found[axis]), limits)))
     for name, dropped in reversed(tests):
         reason[dropped] = name
     return reason

@@ -123,6 +123,37 @@ def test_tables_are_paired_by_name_not_by_order(tmp_path):
     assert set(column(straight, "code")) == {100, 101}
 
 
+CONTRADICTIONS = {
+    # what is overwritten in the headers of XY01 (HDU 1, 2) and XY02 (HDU 3, 4) → what is said
+    "heads announce each other's tables": {1: {"EXTDATA": "XY02.psf"}, 3: {"EXTDATA": "XY01.psf"}},
+    "tables name each other's heads": {2: {"EXTHEAD": "XY02.hdr"}, 4: {"EXTHEAD": "XY01.hdr"}},
+    "two heads announce one table": {1: {"EXTDATA": "XY02.psf"}},
+    "two tables name one head": {2: {"EXTHEAD": "XY02.hdr"}},
+    "a head announces no table of detections": {1: {"EXTDATA": "XY01.hdr"}},
+    "two heads have one name": {1: {"EXTNAME": "XY02.hdr"}},
+    "two tables have one name": {2: {"EXTNAME": "XY02.psf"}, 1: {"EXTDATA": "XY02.psf"}},
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_pairing_that_contradicts_itself_is_refused(tmp_path, case):
+    chips = (Chip("XY01", rows(5, 1)), Chip("XY02", rows(7, 2), {"PHOTCODE": "CAM.g.XY02", "CRVAL1": 9000.0}))
+    path = write_smf(tmp_path / "a.smf", chips)
+    with fits.open(path, mode="update", memmap=False) as hdus:
+        for number, cards in CONTRADICTIONS[case].items():
+            hdus[number].header.update(cards)
+    said = "its EXTNAME is that of HDU" if "have one name" in case else "EXTHEAD is '.*EXTDATA of HDU"
+    with pytest.raises(DataError, match=rf"HDU \d \(.*{said} \d"):
+        read(path)
+
+
+def test_a_head_that_announces_no_table_needs_none(tmp_path):
+    path = write_smf(tmp_path / "a.smf")
+    with fits.open(path, mode="update", memmap=False) as hdus:
+        del hdus[1].header["EXTDATA"], hdus[1].header["EXTTYPE"]
+    assert only(path).n_in == 20
+
+
 def test_a_chip_without_rows_gives_its_image(tmp_path):
     chunk = only(write_smf(tmp_path / "a.smf", (Chip("XY01", rows(0)), Chip("XY02", rows(3), {"CRVAL1": 1.0}))))
     assert chunk.images["chip"].to_pylist() == ["XY01", "XY02"]
@@ -222,9 +253,30 @@ def test_rows_without_a_position_are_rejected(tmp_path):
     table = rows(10)
     table["X_PSF"][2], table["Y_PSF"][5], table["X_PSF"][7] = np.nan, np.inf, 3e38
     chunk = only(write_smf(tmp_path / "a.smf", (Chip(table=table),)))
-    assert column(chunk, "det_id").tolist() == [0, 1, 3, 4, 6, 7, 8, 9]
-    assert chunk.rejected == {"no_position": 2}
+    assert column(chunk, "det_id").tolist() == [0, 1, 3, 4, 6, 8, 9]
+    assert chunk.rejected == {"no_position": 2, "off_chip": 1}
     assert np.isfinite(column(chunk, "ra_raw")).all()
+
+
+def test_rows_far_off_their_chip_are_rejected_and_rows_just_off_it_are_not(tmp_path):
+    """The chips have 1000 by 800 pixels."""
+    table = rows(9)
+    table["X_PSF"][:] = [500, -3, 1003, -499, 1499, -501, 1501, 1e6, 500]
+    table["Y_PSF"][:] = [400, 400, 803, -399, 1199, 400, 400, 400, -401]
+    chips = Chip(table=table), Chip("XY02", rows(3, 1), {"CRVAL1": 9000.0})
+    chunk = only(write_smf(tmp_path / "a.smf", chips))
+    assert chunk.rejected == {"off_chip": 4}
+    assert column(chunk, "det_id").tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert only(write_cmf(tmp_path / "a.cmf", table)).rejected == {"off_chip": 4}
+
+
+@pytest.mark.parametrize(("bounds", "n_kept"), [((None, 0), 1), ((0, None), 2), ((0.0, 0.0), 0), ((-20, 0), 1)])
+def test_bound_of_zero_is_a_bound(tmp_path, bounds, n_kept):
+    table = rows(3, X_PSF=np.array([-10, 10, 20], "f4"), Y_PSF=np.array([-10, 10, 20], "f4"))
+    path = write_smf(tmp_path / "a.smf", (Chip(table=table),))
+    for keep in (DetectionFilter(x_range=bounds), DetectionFilter(y_range=bounds)):
+        chunk = only(path, keep=keep)
+        assert (chunk.detections.num_rows, chunk.rejected) == (n_kept, {"window": 3 - n_kept})
 
 
 def test_filters_count_each_row_once_by_its_reason(tmp_path):
@@ -434,6 +486,7 @@ def test_structural_damage_rejects_the_file(tmp_path):
         read(write_smf(tmp_path / "c.smf", (Chip(exttype="PS1_XX"),)))
     with fits.open(write_smf(tmp_path / "d.smf", chips), memmap=False) as hdus:
         hdus["XY02.psf"].header["EXTHEAD"] = "XY01.hdr"
+        del hdus["XY01.hdr"].header["EXTDATA"], hdus["XY02.hdr"].header["EXTDATA"]
         hdus.writeto(tmp_path / "d2.smf")
     with pytest.raises(DataError, match="same image"):
         read(tmp_path / "d2.smf")

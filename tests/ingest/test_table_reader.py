@@ -265,6 +265,9 @@ def test_filters_of_the_caller_apply_as_in_addstar(tmp_path):
     chunk, = read(rows(tmp_path, text), detections_mapping(tmp_path, extra), keep=keep)
     assert chunk.detections["det_id"].to_pylist() == [0, 2]
     assert chunk.rejected == {"magnitude_error": 1, "photflags": 1, "window": 1}
+    for bounds, n_outside in (((None, 0), 5), ((0, None), 0), ((6, 0), 5)):
+        chunk, = read(tmp_path / "t.csv", detections_mapping(tmp_path, extra), keep=DetectionFilter(x_range=bounds))
+        assert chunk.rejected.get("window", 0) == n_outside
 
 
 def test_photcode_option_overrides_the_mapping(tmp_path):
