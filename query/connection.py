@@ -281,7 +281,7 @@ class Connection:
         return self._answer(table, names, self._read(table, [*names, "ra", "dec"], parts, region))
 
     def lightcurve(
-        self, object_id: int | Iterable[int], *, columns: str | Iterable[str] | None = None
+        self, object_id: int | Iterable[int], *, columns: str | Iterable[str] | None = None, derive_flags: bool = False
     ) -> Result:
         """Return the measurements of one object, or of several, by object and time.
 
@@ -291,29 +291,37 @@ class Connection:
             Whole numbers, also a column of an answer; a float has lost the last digits of an id.
         columns
             Their names, "*" for all; None: the standard ones, which leave out the raw values.
+        derive_flags
+            Give `db_flags` the bits that depend on the object's other measurements too: which of them its means use
+            (`PHOTOM_PSF`, `USED_OBJ`, …), and which are outliers (`MASKED_PSF`, `POOR_ASTROM`, …). Reads raw files.
 
         Raises
         ------
         UsageError
-            No whole number, an object that does not exist, or an unknown column.
+            No whole number, an object that does not exist, an unknown column, or `derive_flags` without `db_flags`.
 
         Examples
         --------
         ::
 
             con.lightcurve(1423153691549715841).table()
+            curve = con.lightcurve(1423153691549715841, derive_flags=True).table()
+            curve[curve["db_flags"] & MeasurementFlags.PHOTOM_PSF > 0]       # MeasurementFlags is of skydb.flags
             con.lightcurve(con.cone(10.68, 41.27, "1arcmin").table()["object_id"], columns="object_id, mjd, mag")
         """
         ids = object_ids(object_id)
         names = columns_named("measurements", columns, STANDARD["measurements"])
+        if derive_flags and "db_flags" not in names:
+            raise UsageError("derive_flags without the column db_flags", "lightcurve", "add db_flags to the columns")
         parts = self._atlas.parts_of_objects(ids)
-        rows = self._read("measurements", [*names, *_TIME_ORDER], parts)
+        derived = _needed_for_flags() if derive_flags else ()
+        rows = self._read("measurements", [*names, *_TIME_ORDER, *derived], parts)
         rows = rows.sort_by([(name, "ascending") for name in _TIME_ORDER])
         unknown = distinct(ids[~is_among(ids, distinct(numbers_of(rows.column("object_id"))))])
         if len(unknown):
             which = ", ".join(map(str, unknown[:3].tolist())) + (", …" if len(unknown) > 3 else "")
             raise UsageError(f"no object has the id {which}", str(self.snapshot.root), "see the table objects")
-        return self._answer("measurements", names, rows)
+        return self._answer("measurements", names, self._with_derived_flags(rows, parts) if derive_flags else rows)
 
     @cached_property
     def _atlas(self) -> Atlas:
@@ -357,6 +365,11 @@ class Connection:
         self._require_open()
         return CellStream(self.snapshot, table, tuple(stored_columns(table, columns)), tuple(parts), region).read()
 
+    def _with_derived_flags(self, rows: pa.Table, parts: Sequence[CellPart]) -> pa.Table:
+        from .derived_flags import SEED_COLUMNS, with_derived_flags
+
+        return with_derived_flags(self.snapshot, rows, self._read("object_seeds", SEED_COLUMNS, parts))
+
     def _answer(self, table: str, names: list[str], rows: pa.Table) -> Result:
         codes = self._codes if looked_up(table, names) else None
         return Result(with_names(rows, codes, names), _declared(table, names))
@@ -377,6 +390,12 @@ _EXPLAINED = pa.schema([
     ("table", pa.string()), ("relation", pa.string()), ("reads", pa.string()), ("columns", pa.string()),
     ("cells", pa.int64()), ("files", pa.int64()), ("hosts", pa.string()), ("bytes", pa.int64()), ("rows", pa.int64()),
 ])  # fmt: skip
+
+
+def _needed_for_flags() -> tuple[str, ...]:
+    from .derived_flags import NEEDED
+
+    return NEEDED
 
 
 def _explained(scan: Scan) -> dict[str, object]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from skydb.calibration.columns import float_column, int_column
 from skydb.calibration.means import object_bands
-from skydb.calibration.measurement_rows import MeasurementRows, source_codes
+from skydb.calibration.measurement_rows import SOURCES, MeasurementRows
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import UsageError
 from skydb.flags import MeasurementFlags
 from skydb.kernels.robust import weighted_means
 
 from .connection import Connection
+from .derived_flags import measurement_rows
 
 Floats = NDArray[np.float64]
 
@@ -91,9 +92,9 @@ def light_curve(connection: Connection, object_id: int) -> LightCurve:
 
 def _bands_of(connection: Connection, rows: pa.Table, known: NDArray[np.bool_]) -> Iterator[BandPoints]:
     """Yield the points of every band and source; a photcode without a band stands for itself, and has no mean."""
-    kinds = _kinds(connection, int_column(rows, "image_id"))
     terms = PhotcodeTerms.from_table(connection.snapshot.read_global("photcodes"))
-    means = object_bands(MeasurementRows.from_table(rows, source_codes(kinds)), terms)
+    measurements = measurement_rows(connection.snapshot, rows)
+    means, kinds = object_bands(measurements, terms), [SOURCES[place] for place in measurements.source]
     mean_of = {(row["band"], row["source"]): row for row in means.table.to_pylist()}
     photcodes, bands = rows["photcode"].to_pylist(), rows["band"].to_pylist()
     keys = [(band or photcode, kind) for band, photcode, kind in zip(bands, photcodes, kinds, strict=True)]
@@ -116,14 +117,6 @@ def _stdev(values: Floats, errors: Floats) -> float:
     with np.errstate(divide="ignore"):
         weight = np.where(errors > 0, errors**-2, 0.0) if errors.any() else np.ones(len(errors))
     return float(weighted_means(values, weight, np.array([0, len(values)])).stdev[0])
-
-
-def _kinds(connection: Connection, image_id: NDArray[np.int64]) -> list[str]:
-    """Return what kind of image every row is from."""
-    listed = ", ".join(map(str, np.unique(image_id).tolist()))
-    images = connection.sql(f"SELECT image_id, kind FROM images WHERE image_id IN ({listed})").arrow()
-    kind_of = dict(zip(images["image_id"].to_pylist(), images["kind"].to_pylist(), strict=True))
-    return [kind_of[i] for i in image_id.tolist()]
 
 
 def _position(connection: Connection, object_id: int) -> tuple[float, float] | None:

@@ -17,6 +17,7 @@ from .guard import require_one_select
 from .levels import Edit, Reference
 from .predicates import IdRanges, Limits, limits
 from .resolve import Resolution
+from .unset_flags import require_set_flags
 from .views import visible_columns
 
 
@@ -70,7 +71,7 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     ------
     UsageError
         Not exactly one SELECT; a syntax error; an unknown table, or a column that certainly does not exist; a
-        sky function with arguments that make no region.
+        sky function with arguments that make no region; a flag that no row of its column has.
 
     Examples
     --------
@@ -91,6 +92,7 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     except SqlglotError as error:
         raise UsageError(f"cannot read the query: {_plain(error)}", "SQL", "simplify it") from error
     found = zip(resolution.references, limits(resolution), strict=True)
+    require_set_flags(tree, {(reference.table, name) for reference in resolution.references for name in reference.used})
     declared = [(g.name, g.column) for g in resolution.outputs(tree).given()]
     some = {name for name, column in declared if column is not None}
     return ParsedQuery(

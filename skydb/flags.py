@@ -1,12 +1,13 @@
 """Flag bits by name, with their meanings: DVO's own bits, so that its users' masks keep working.
 
 Queries, plots and the flags reference read this one table. `decode(ImageFlags, 0x202)` names the bits of a value.
+`ORIGINS` says which bits rows have, so that nobody waits for one that is never set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 
 
 class Flags(IntFlag):
@@ -20,6 +21,15 @@ class Flags(IntFlag):
         member._value_ = value
         member.meaning = meaning
         return member
+
+
+class Origin(StrEnum):
+    """Whether rows have a bit, and from where."""
+
+    STORED = "stored"
+    USER = "by user"
+    DERIVED = "derived"
+    UNSET = "never yet"
 
 
 class ImageFlags(Flags):
@@ -217,6 +227,53 @@ FLAGS_OF_COLUMN: dict[str, type[Flags]] = {
     "measurements.photflags2": PhotFlags2,
 }
 """Which class names the bits of which column."""
+
+
+ORIGINS: dict[type[Flags], dict[Origin, Flags]] = {
+    ImageFlags: {
+        Origin.STORED: ImageFlags.PHOTOM_POOR | ImageFlags.PHOTOM_FEW | ImageFlags.IMAGE_PHOTCAL,
+        Origin.USER: ImageFlags.PHOTOM_NOCAL | ImageFlags.PHOTOM_SKIP,
+    },
+    MeasurementFlags: {
+        Origin.STORED: MeasurementFlags.BLEND_MEAS | MeasurementFlags.BLEND_OBJ,
+        Origin.DERIVED: (
+            MeasurementFlags.PHOTOM_PSF | MeasurementFlags.PHOTOM_APER | MeasurementFlags.PHOTOM_KRON
+            | MeasurementFlags.MASKED_PSF | MeasurementFlags.MASKED_APER | MeasurementFlags.MASKED_KRON
+            | MeasurementFlags.USED_OBJ | MeasurementFlags.UNMASKED_ASTRO | MeasurementFlags.POOR_ASTROM
+            | MeasurementFlags.WARP_USED
+        ),
+    },
+    ObjectFlags: {
+        Origin.STORED: (
+            ObjectFlags.FIT_AVE | ObjectFlags.USE_AVE | ObjectFlags.STACK_FOR_MEAN | ObjectFlags.NO_MEAN_ASTROM
+        ),
+    },
+    ObjectBandFlags: {
+        Origin.STORED: (
+            ObjectBandFlags.RANK_0 | ObjectBandFlags.RANK_1 | ObjectBandFlags.RANK_2 | ObjectBandFlags.RANK_3
+            | ObjectBandFlags.RANK_4
+        ),
+    },
+    PhotFlags: {Origin.STORED: PhotFlags(0xFFFFFFFF)},
+    PhotFlags2: {Origin.STORED: PhotFlags2(0xFFFFFFFF)},
+}  # fmt: skip
+"""Where the bits of each class come from; those of no origin are never set yet.
+
+Raw flags are stored as the source gives them. What a user sets in `images_cal` is kept and obeyed, though no command
+sets it yet. Derived bits depend on an object's other measurements (`docs/decisions/derived-flags.md`):
+`skydb.calibration.means` finds them, and light curves show them when asked.
+"""
+
+
+def origin_of(flags: type[Flags], bit: int) -> Origin:
+    """Return where one bit of a class comes from.
+
+    Examples
+    --------
+    >>> origin_of(MeasurementFlags, MeasurementFlags.PHOTOM_PSF)
+    <Origin.DERIVED: 'derived'>
+    """
+    return next((origin for origin, bits in ORIGINS[flags].items() if bits & bit), Origin.UNSET)
 
 
 def flag_rows(flags: type[Flags]) -> Iterator[tuple[str, int, str]]:

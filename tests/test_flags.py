@@ -8,6 +8,7 @@ import pytest
 
 from skydb.flags import (
     FLAGS_OF_COLUMN,
+    ORIGINS,
     Flags,
     ImageFlags,
     MeasurementFlags,
@@ -16,6 +17,7 @@ from skydb.flags import (
     PhotFlags,
     decode,
     flag_rows,
+    origin_of,
 )
 from skydb.schema.tables import TABLES
 
@@ -37,6 +39,14 @@ def test_decode_names_all_bits_and_encodes_back(flags: type[Flags]) -> None:
     assert len(names) == 32
     assert sum(int(name, 16) if name.startswith("0x") else flags[name] for name in names) == 0xFFFFFFFF
     assert decode(flags, 0) == []
+
+
+@pytest.mark.parametrize("flags", CLASSES)
+def test_every_flag_has_one_origin(flags: type[Flags]) -> None:
+    bits = [int(value) for value in ORIGINS[flags].values()]
+    assert sum(value.bit_count() for value in bits) == sum(bits).bit_count()
+    for _, bit, _ in flag_rows(flags):
+        assert ORIGINS[flags].get(origin_of(flags, bit), ~flags(0)) & bit
 
 
 def test_flag_columns_are_declared() -> None:

@@ -6,8 +6,6 @@ work changes it (promise 3). `docs/explanation/photometry.md` says how measureme
 
 from __future__ import annotations
 
-import functools
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,15 +49,11 @@ _POSITION_BITS = (
     int(MeasurementFlags.USED_OBJ | MeasurementFlags.POOR_ASTROM),
 )
 """Bits of a measurement that is used, and of one that is an outlier."""
-DB_FLAGS_OF_MEANS = int(MeasurementFlags.WARP_USED) | functools.reduce(
-    operator.or_, (*_PSF_BITS, *_APER_BITS, *_KRON_BITS, *_POSITION_BITS)
-)
-"""The bits of `db_flags` that the means own: apply keeps all others and takes these from the means."""
 
 
 @dataclass(frozen=True)
 class Means:
-    """One derived table, and the bits of `DB_FLAGS_OF_MEANS` (N,) that its making found for the measurements."""
+    """One derived table, and the derived bits of `db_flags` (N,) that its making found for the measurements."""
 
     table: pa.Table
     db_flags: NDArray[np.uint32]
@@ -67,7 +61,7 @@ class Means:
 
 @dataclass(frozen=True)
 class DerivedTables:
-    """Both derived tables, and all bits of `DB_FLAGS_OF_MEANS` (N,) for the measurements."""
+    """Both derived tables, and the bits of `db_flags` (N,) whose `skydb.flags.Origin` is derived."""
 
     objects: pa.Table
     object_bands: pa.Table

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.errors import UsageError
-from skydb.flags import FLAGS_OF_COLUMN, flag_rows
+from skydb.flags import FLAGS_OF_COLUMN, flag_rows, origin_of
 
 from .model import Column, Table
 from .tables import TABLES
@@ -143,11 +143,23 @@ def tables_page(tables: Mapping[str, Table] = TABLES) -> str:
 
 def flags_page() -> str:
     """Markdown reference page of the flag bits, column by column."""
-    lines = ["# Flags", ""]
+    lines = ["# Flags", "", *_ORIGINS_NOTE]
     for column, flags in FLAGS_OF_COLUMN.items():
-        rows = ((f"`0x{bit:08x}`", f"`{name}`", meaning) for name, bit, meaning in flag_rows(flags))
-        lines += [f"## {column}", "", *_markdown_table(["value", "name", "meaning"], rows), ""]
+        rows = (
+            (f"`0x{bit:08x}`", f"`{name}`", origin_of(flags, bit), meaning) for name, bit, meaning in flag_rows(flags)
+        )
+        lines += [f"## {column}", "", *_markdown_table(["value", "name", "set", "meaning"], rows), ""]
     return "\n".join(lines)
+
+
+_ORIGINS_NOTE = [
+    "The values are DVO's, so that its masks keep working; not all of them are set. `stored`: rows have the bit.",
+    "`by user`: kept and obeyed where a user sets it, which no command does yet. `derived`: it depends on the object's",
+    "other measurements and is stored in no row; `skydb lightcurve --derive-flags` and",
+    "`con.lightcurve(ids, derive_flags=True)` find it. `never yet`: nothing sets it. In SQL, to ask one of these",
+    "columns for the name of a bit that is `derived` or `never yet` is an error.",
+    "",
+]
 
 
 def _table_section(table: Table) -> list[str]:

@@ -28,7 +28,7 @@ from skydb.calibration.header import header_mcal
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
 from skydb.errors import UsageError
-from skydb.flags import ImageFlags, PhotFlags
+from skydb.flags import ORIGINS, ImageFlags, Origin, PhotFlags
 from skydb.ingest.addstar import addstar
 from skydb.ingest.readers.interface import DetectionFilter
 from skydb.photcodes import import_photcodes
@@ -172,6 +172,7 @@ def test_solved_images_say_what_they_are(solved: tuple[Database, RelcalReport]) 
     rows = images_of(solved[0])
     assert set(rows["mcal_source"]) == {"image"}
     assert np.all(rows["flags"] & ImageFlags.IMAGE_PHOTCAL)
+    assert not np.any(rows["flags"] & ~np.uint32(ORIGINS[ImageFlags][Origin.STORED]))
     assert np.all(rows["n_used"] > 0)
     assert np.all((rows["mcal_err"] > 0) & (rows["mcal_err"] < 0.01))
     assert np.median(rows["chi2"]) == pytest.approx(1.0, abs=0.2)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skydb.calibration.means import DB_FLAGS_OF_MEANS, derive, object_bands, objects
+from skydb.calibration.means import derive, object_bands, objects
 from skydb.calibration.measurement_rows import SOURCES, MeasurementRows, Seeds, source_codes
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.positions import DEFAULT_POSITION_ERR_MAS, position_errors
 from skydb.errors import DataError, UsageError
-from skydb.flags import MeasurementFlags, ObjectBandFlags, ObjectFlags, decode
+from skydb.flags import ORIGINS, MeasurementFlags, ObjectBandFlags, ObjectFlags, Origin, decode
 from skydb.schema.tables import MEASUREMENTS, OBJECT_BANDS, OBJECTS, PHOTCODES
 from skydb.sky.epochs import julian_epoch
 
@@ -299,7 +299,7 @@ def test_an_object_depends_on_its_own_measurements_alone(seed: int, n_objects: i
     assert pa.concat_tables([p.objects for p in parts]).equals(whole.objects)
     assert pa.concat_tables([p.object_bands for p in parts]).equals(whole.object_bands)
     np.testing.assert_array_equal(np.concatenate([p.db_flags for p in parts]), whole.db_flags)
-    assert not (whole.db_flags & ~np.uint32(DB_FLAGS_OF_MEANS)).any()
+    assert not (whole.db_flags & ~np.uint32(ORIGINS[MeasurementFlags][Origin.DERIVED])).any()
 
 
 @settings(deadline=None, max_examples=25)
@@ -330,3 +330,19 @@ def test_the_columns_are_read_from_a_joined_table() -> None:
     assert found.object_id.tolist() == [7, 7]
     assert (found.photflags.tolist(), found.photflags.dtype.name) == ([0, 0], "uint32")
     assert np.isnan([found.mag[1], found.kron_mag[0], found.ra[1]]).all()
+
+
+def test_flags_that_are_declared_as_set_are_those_that_means_set() -> None:
+    good: list[dict[str, Any]] = [{"mjd": 55000.0 + night} for night in range(8)]
+    outlier = {"mag": 23.0, "ap_mag": 23.0, "kron_mag": 23.0, "dec": 20.01, "mjd": 55020.0}
+    changes: list[dict[str, Any]] = [
+        {}, {"photflags": POOR}, {"psf_qf": 0.5}, {"photflags": BAD}, {"mag": np.nan}, {"source": "warp"},
+        {"source": "stack"}, {"ra": np.nan, "dec": np.nan},
+    ]  # fmt: skip
+    alone = [{"object_id": 8 + number} | change for number, change in enumerate(changes)]
+    rows = rows_of(*good, outlier, *alone)
+    found = derive(rows, seeds_of(rows), TERMS)
+    bands, positions = (np.array(table["flags"]) for table in (found.object_bands, found.objects))
+    assert np.bitwise_or.reduce(found.db_flags) == ORIGINS[MeasurementFlags][Origin.DERIVED]
+    assert np.bitwise_or.reduce(bands) == ORIGINS[ObjectBandFlags][Origin.STORED]
+    assert np.bitwise_or.reduce(positions) == ORIGINS[ObjectFlags][Origin.STORED]

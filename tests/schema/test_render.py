@@ -34,7 +34,9 @@ def test_page_rows_have_as_many_cells_as_their_head() -> None:
 def test_flags_page_has_every_column_that_has_flags() -> None:
     page = flags_page()
     assert all(f"\n## {column}\n" in page for column in FLAGS_OF_COLUMN)
-    assert "| `0x00000200` | `PHOTOM_UBERCAL` |" in page
+    assert "| `0x00000200` | `PHOTOM_UBERCAL` | never yet |" in page
+    assert "| `0x00000002` | `PHOTOM_POOR` | stored |" in page
+    assert "| `0x00100000` | `PHOTOM_PSF` | derived |" in page
 
 
 def test_metadata_of_the_field_comes_first() -> None:

@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 @click.option("--plot", type=click.Path(), metavar="FILE",
               help="Draw it too: a .png, .pdf or .svg of magnitude against time for each band.")  # fmt: skip
 @click.option("--raw", is_flag=True, help="In the plot, show magnitudes under nominal zero points as well.")
+@click.option("--derive-flags", is_flag=True,
+              help="Give db_flags the bits that depend on the object's other measurements too: "
+                   "used in its means (PHOTOM_PSF …), outlier (MASKED_PSF …).")  # fmt: skip
 @answer_options
 def command(
-    db: str, place: tuple[str, ...], radius: str, columns: list[str] | None, plot: str | None, raw: bool, **how: Any
-) -> None:
+    db: str, place: tuple[str, ...], radius: str, columns: list[str] | None, plot: str | None, raw: bool,
+    derive_flags: bool, **how: Any,
+) -> None:  # fmt: skip
     """List the measurements of an object in DB by time: of OBJECT_ID, or of the nearest to the position RA DEC.
 
     In the plot, hollow points take no part in the mean, which is the line: flags speak against them, or they are
@@ -43,7 +47,7 @@ def command(
             from skydb.query.lightcurve_plot import plot_lightcurve, write_plot
 
             write_plot(plot_lightcurve(connection, object_id, raw=raw), plot)
-        show(connection.lightcurve(object_id, columns=columns), **how)
+        show(connection.lightcurve(object_id, columns=columns, derive_flags=derive_flags), **how)
 
 
 def _object_of(connection: Connection, place: tuple[str, ...], radius_arcsec: float) -> int:
