@@ -261,7 +261,7 @@ ORIGINS: dict[type[Flags], dict[Origin, Flags]] = {
 
 Raw flags are stored as the source gives them. What a user sets in `images_cal` is kept and obeyed, though no command
 sets it yet. Derived bits depend on an object's other measurements (`docs/decisions/derived-flags.md`):
-`skydb.calibration.means` finds them, and light curves show them when asked.
+`skydb.calibration.means` finds them; light curves show them when asked, released ones always.
 """
 
 

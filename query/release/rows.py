@@ -17,6 +17,7 @@ from skydb.store.cells import Cell
 from skydb.store.mending import DERIVE
 from skydb.store.snapshot import Snapshot
 
+from ..derived_flags import NEEDED, SEED_COLUMNS, with_derived_flags
 from .columns import LIGHT_CURVE, MEANS, SPATIAL_INDEX, BandMeans, ReleaseColumns
 from .partitions import Ints, Source
 
@@ -89,7 +90,17 @@ class PartitionReader:
             ranges = merge_ranges(np.stack([ids, ids + 1], axis=1))
         objects = objects.add_column(0, SPATIAL_INDEX.name, pa.array(index))
         bands = snapshot.read_cell("object_bands", cell, ["object_id", "band", "source", *MEANS], ranges=ranges)
-        return objects, bands, snapshot.read_cell("measurements", cell, self._stored_columns, ranges=ranges)
+        return objects, bands, self._measured(cell, ranges)
+
+    def _measured(self, cell: Cell, ranges: Ints | None) -> pa.Table:
+        """Read the measurements of whole objects of a cell; `db_flags`, where released, with its derived bits."""
+        snapshot, wanted = self.snapshot, self._stored_columns
+        if "db_flags" not in wanted:
+            return snapshot.read_cell("measurements", cell, wanted, ranges=ranges)
+        rows = snapshot.read_cell("measurements", cell, list(dict.fromkeys([*wanted, *NEEDED])), ranges=ranges)
+        rows = rows.sort_by([(name, "ascending") for name in MEASUREMENTS.sort])
+        seeds = snapshot.read_cell("object_seeds", cell, SEED_COLUMNS, ranges=ranges)
+        return with_derived_flags(snapshot, rows, seeds).select(wanted)
 
     @property
     def _stored_columns(self) -> list[str]:

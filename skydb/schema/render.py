@@ -156,8 +156,8 @@ _ORIGINS_NOTE = [
     "The values are DVO's, so that its masks keep working; not all of them are set. `stored`: rows have the bit.",
     "`by user`: kept and obeyed where a user sets it, which no command does yet. `derived`: it depends on the object's",
     "other measurements and is stored in no row; `skydb lightcurve --derive-flags` and",
-    "`con.lightcurve(ids, derive_flags=True)` find it. `never yet`: nothing sets it. In SQL, to ask one of these",
-    "columns for the name of a bit that is `derived` or `never yet` is an error.",
+    "`con.lightcurve(ids, derive_flags=True)` find it, released light curves have it. `never yet`: nothing sets it.",
+    "In SQL, to ask one of these columns for the name of a bit that is `derived` or `never yet` is an error.",
     "",
 ]
 

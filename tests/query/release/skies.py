@@ -47,6 +47,14 @@ class Sky:
         """The ids, by where the objects were founded."""
         return pixel_of(self.founded_ra, self.founded_dec)
 
+    def object_seeds(self) -> pa.Table:
+        """The rows of `object_seeds`."""
+        zeros = np.zeros(len(self.ra), np.int64)
+        return pa.table({
+            "object_id": self.object_id, "assoc_ra": self.founded_ra, "assoc_dec": self.founded_dec,
+            "assoc_epoch": 2015.5 + zeros, "founder_image_id": zeros, "founder_det_id": zeros,
+        })  # fmt: skip
+
     def objects(self) -> pa.Table:
         """The rows of `objects`."""
         number = np.arange(len(self.ra))
@@ -84,11 +92,19 @@ class Sky:
         return pa.table({name: rows[name] for name in rows.column_names} | more)
 
 
+def images() -> pa.Table:
+    """The rows of `images`, of every image that a sky has measurements of."""
+    ids = np.arange(1_000, 1_007)
+    kinds = ["chip"] * len(ids)
+    return pa.table({"image_id": ids, "image_key": [str(i) for i in ids], "exposure_id": ids, "kind": kinds,
+                     "code": pa.array(np.full(len(ids), 11), pa.int32())})  # fmt: skip
+
+
 def build(path: Path, sky: Sky, *, order: int = 3, files: int = 1, stale: bool = False) -> Database:
     """Write a database with cells of one order; the measurements of each cell lie in so many files."""
     db = database.create(path)
     of = cell_of(sky.object_id, order)
-    adds = [store_rows(db.root, db.id, CODES.to_arrow(), "photcodes")]
+    adds = [store_rows(db.root, db.id, t, name) for t, name in ((CODES.to_arrow(), "photcodes"), (images(), "images"))]
     cells = [Cell(order, int(npix), stale=stale) for npix in np.unique(of)]
     for cell in cells:
         adds += _cell_files(db, sky, cell, files)
@@ -103,8 +119,10 @@ def _cell_files(db: Database, sky: Sky, cell: Cell, files: int) -> list[DataFile
 
     added = [
         store_rows(db.root, db.id, sort_rows(held(rows), name), name, cell=cell.key)
-        for name, rows in (("objects", sky.objects()), ("object_bands", sky.object_bands()))
-    ]
+        for name, rows in (
+            ("object_seeds", sky.object_seeds()), ("objects", sky.objects()), ("object_bands", sky.object_bands()),
+        )
+    ]  # fmt: skip
     for number in range(files):
         part = [sort_rows(held(t), "measurements") for t in (sky.measurements(), sky.measurements_cal())]
         chosen = pa.array(part[0]["det_id"].to_numpy() % files == number)

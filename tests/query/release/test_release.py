@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from skydb import database
 from skydb.database import Database
 from skydb.errors import DataError, UsageError
+from skydb.flags import MeasurementFlags
+from skydb.query.connection import connect
 from skydb.query.release import release
 from skydb.query.release.writing import PartitionTask
 from skydb.sky.partition import cell_range, pixel_of, separation_arcsec
@@ -108,6 +110,19 @@ def test_light_curves_are_the_measurements_in_order_of_time(sky: Sky, out: Path)
         assert curve["mag"] == [None if row["mag"] is None else float(np.float32(row["mag"])) for row in expected]
         assert curve["band"] == [names[row["code"]] for row in expected]
         assert curve["photcode"] == [photcodes[row["code"]] for row in expected]
+
+
+def test_flags_of_light_curves_say_what_the_means_use(survey: Database, tmp_path: Path) -> None:
+    release(survey, tmp_path / "dr", workers=1, rows_per_partition=40)
+    rows = [row for table in leaves(tmp_path / "dr" / "dr").values() for row in table.to_pylist()]
+    with connect(survey) as con:
+        expected = con.lightcurve([row["object_id"] for row in rows], derive_flags=True).arrow()
+    flags: dict[int, list[int]] = {}
+    for object_id, value in zip(expected["object_id"].to_pylist(), expected["db_flags"].to_pylist(), strict=True):
+        flags.setdefault(object_id, []).append(value)
+    assert {row["object_id"]: row["lightcurve"]["db_flags"] for row in rows} == flags
+    used = sum(value & MeasurementFlags.PHOTOM_PSF > 0 for values in flags.values() for value in values)
+    assert used == sum(row[name] or 0 for row in rows for name in row if name.endswith("_n_used")) > 1000
 
 
 def test_margins_hold_every_object_within_them(sky: Sky, out: Path) -> None:
