@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from skydb.calibration.columns import float_column, int_column
-from skydb.calibration.header import header_mcal
+from skydb.calibration.header import header_mcal, header_zero_points
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import UsageError, did_you_mean
 from skydb.flags import ImageFlags, PhotFlags
 from skydb.store.snapshot import Snapshot
 
 from .bandimages import BandImages
+from .gauge import plausible
 from .select import PhotcodeTraits
 
 F64 = NDArray[np.float64]
@@ -37,18 +38,21 @@ class Band:
 
     exptime : (n,) s
         Exposure time of each of the n `images`.
+    zpt_obs : (n,) mag
+        Zero point in each one's header, whatever it is worth; NaN: none.
     """
 
     name: str
     images: BandImages
     exptime: F64
+    zpt_obs: F64
     photcodes: PhotcodeTraits
 
     def save(self, path: Path) -> None:
         """Write the band where worker processes find it."""
         parts: dict[str, BandImages | PhotcodeTraits] = {"images": self.images, "photcodes": self.photcodes}
         arrays = {f"{part}.{f.name}": getattr(value, f.name) for part, value in parts.items() for f in fields(value)}
-        np.savez(path, name=np.array(self.name), exptime=self.exptime, **arrays)
+        np.savez(path, name=np.array(self.name), exptime=self.exptime, zpt_obs=self.zpt_obs, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Band:
@@ -56,7 +60,7 @@ class Band:
         with np.load(path) as arrays:
             images = BandImages(*(arrays[f"images.{f.name}"] for f in fields(BandImages)))
             traits = PhotcodeTraits(*(arrays[f"photcodes.{f.name}"] for f in fields(PhotcodeTraits)))
-            return cls(str(arrays["name"]), images, arrays["exptime"], traits)
+            return cls(str(arrays["name"]), images, arrays["exptime"], arrays["zpt_obs"], traits)
 
 
 def bands_of(
@@ -74,7 +78,7 @@ def bands_of(
     UsageError
         The database has no images of single exposures; a band that is asked for has none, or does not exist.
     """
-    images = snapshot.read_global("images", ["image_id", "code", "kind", "exptime", "zpt_obs"])
+    images = snapshot.read_global("images", ["image_id", "name", "code", "kind", "exptime", "zpt_obs"])
     images = images.filter(pc.equal(images["kind"], SOLVED_KIND))
     if not images.num_rows:
         raise UsageError("there are no images to calibrate", str(snapshot.root), "ingest some with `skydb addstar`")
@@ -87,7 +91,8 @@ def bands_of(
     for name in wanted:
         own = images.filter(pa.array(band == terms.bands.index(name))).sort_by("image_id")
         chosen.append(Band(
-            name, _band_images(own, terms, excluded), float_column(own, "exptime"), _traits(name, terms, bad)
+            name, _band_images(own, terms, excluded), float_column(own, "exptime"), float_column(own, "zpt_obs"),
+            _traits(name, terms, bad),
         ))  # fmt: skip
     return chosen
 
@@ -109,8 +114,13 @@ def _excluded(snapshot: Snapshot) -> NDArray[np.int64]:
 
 
 def _band_images(images: pa.Table, terms: PhotcodeTerms, excluded: NDArray[np.int64]) -> BandImages:
-    ids = int_column(images, "image_id")
-    return BandImages(ids, header_mcal(images, terms), np.isin(ids, excluded), np.full(len(ids), np.inf))
+    """Images of one band; a header that others of its photcode call nonsense counts as none."""
+    ids, mcal = int_column(images, "image_id"), header_mcal(images, terms)
+    given = np.isfinite(header_zero_points(images, terms))
+    trusted = plausible(int_column(images, "code"), mcal, given)
+    names = np.array([name or "" for name in images["name"].to_pylist()], np.str_)
+    free = np.full(len(ids), np.inf)
+    return BandImages(ids, np.where(trusted, mcal, 0.0), np.isin(ids, excluded), free, trusted, names)
 
 
 def _bad_masks(terms: PhotcodeTerms, exclude_photflags: int | None) -> NDArray[np.uint32]:

@@ -276,5 +276,5 @@ def combine(partials: Iterable[Partial], images: BandImages) -> NormalEquations:
 def _check_room(bound: Ints, images: BandImages) -> None:
     """Refuse sums that may not fit into 63 bits (8e12 mag**-2: a zero point known to a third of a micromagnitude)."""
     if bound.size and (bound.min() < 0 or bound.max() * PER_UNIT >= _ROOM):
-        what = f"image {images.image_id[np.argmax(bound)]} has weights or residuals too large to be summed exactly"
+        what = f"{images.called(np.argmax(bound))} has weights or residuals too large to be summed exactly"
         raise DataError(what, todo="raise min_error, or cap the measurements per image")

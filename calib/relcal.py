@@ -84,9 +84,9 @@ def relcal(
 ) -> RelcalReport:  # fmt: skip
     """Solve the zero points of a survey's images from the stars that they share, and apply them.
 
-    Each group of images that stars tie together keeps the weighted mean zero point that its images' headers gave
-    (nominal where they gave none). Bands that are not asked for, and images that cannot be solved or that arrived
-    since, keep what they have. Stacks, warps and reference surveys are not used.
+    Each group of images that stars tie together keeps the weighted mean zero point that its images' headers gave, but
+    for those headers that the others contradict (nominal where none gave any). Bands that are not asked for, and images
+    that cannot be solved or that arrived since, keep what they have. Stacks, warps and reference surveys are not used.
 
     Parameters
     ----------

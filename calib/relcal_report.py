@@ -12,13 +12,16 @@ import numpy as np
 from skydb.flags import ImageFlags
 
 from .bands import Band
+from .gauge import DEVIANT, deviant_headers
 from .passes import PassLine
 from .report import PassRecord, ZeroPointSolution
-from .select import Reason
+from .select import LARGEST_MAG, Reason
 from .verdict import Outcome
 
 LARGEST = 100
-"""Components that a report lists; all are counted."""
+"""Components, and images with strange headers, that a report lists; all are counted."""
+NAMED = 5
+"""Images with strange headers that the text names."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,14 @@ class BandReport:
     method
         "direct" or "iterative".
     components
-        The largest ones: number, smallest image id, images, measurements, the mean mcal that they had and keep (mag).
+        The largest ones: number, smallest image id, images, measurements, how many images fixed the constant (those
+        whose headers agree), and the mean mcal that these had and keep (mag).
+    n_implausible, implausible_headers
+        Images whose header's zero point is none, or cannot be one beside those of its photcode, and counts as absent:
+        image_id, name, zpt_obs (mag).
+    n_deviant, deviant_headers
+        Solved images whose header contradicts the stars of its group by more than 0.5 mag and 5 sigma: image_id,
+        name, off (mag, solution less header; above 0 it is fainter than the header says). The furthest first.
     weak_modes
         The combinations of zero points that the data hold most loosely: component, rms (mag), the image moved most.
     """
@@ -77,6 +87,10 @@ class BandReport:
     components: tuple[dict[str, Any], ...]
     weak_modes: tuple[dict[str, Any], ...]
     passes: tuple[PassRecord, ...]
+    n_implausible: int
+    implausible_headers: tuple[dict[str, Any], ...]
+    n_deviant: int
+    deviant_headers: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,7 @@ def report_band(band: Band, found: ZeroPointSolution, lines: tuple[PassLine, ...
     solved = images.outcome == Outcome.SOLVED
     n_solved, n_components = int(solved.sum()), len(gauge.n_images)
     rejected = {reason.name.lower(): int(n) for reason, n in zip(Reason, images.rejected.sum(axis=0), strict=True)}
+    implausible, deviant = _implausible(band), _deviant(band, found)
     rejected |= {"outlier": int(images.n_outliers.sum()), "alone": int(images.n_alone.sum())}
     return BandReport(
         band=band.name, n_images=len(solved), n_solved=n_solved, n_excluded=int(band.images.excluded.sum()),
@@ -141,6 +156,8 @@ def report_band(band: Band, found: ZeroPointSolution, lines: tuple[PassLine, ...
             for m in gauge.weak_modes
         ),
         passes=found.passes,
+        n_implausible=len(implausible), implausible_headers=implausible[:LARGEST],
+        n_deviant=len(deviant), deviant_headers=deviant[:LARGEST],
     )  # fmt: skip
 
 
@@ -150,10 +167,29 @@ def _components(found: ZeroPointSolution) -> tuple[dict[str, Any], ...]:
     return tuple(
         {
             "component": c, "first_image_id": int(gauge.first_image_id[c]), "n_images": int(gauge.n_images[c]),
-            "n_used": int(gauge.n_used[c]), "mean_mcal": float(gauge.mean_mcal[c]),
+            "n_used": int(gauge.n_used[c]), "n_fixing": int(gauge.n_fixing[c]),
+            "mean_mcal": float(gauge.mean_mcal[c]),
         }
         for c in largest.tolist()
     )  # fmt: skip
+
+
+def _implausible(band: Band) -> tuple[dict[str, Any], ...]:
+    """Images whose header has a zero point that is not believed."""
+    rows = np.flatnonzero(~np.isnan(band.zpt_obs) & ~band.images.from_header)
+    return tuple(_named(band, row) | {"zpt_obs": float(band.zpt_obs[row])} for row in rows.tolist())
+
+
+def _deviant(band: Band, found: ZeroPointSolution) -> tuple[dict[str, Any], ...]:
+    """Images whose header contradicts the stars, the furthest first."""
+    change = found.images.mcal - band.images.mcal
+    rows, off = deviant_headers(found.images.component, change, band.images.from_header)
+    order = np.argsort(-np.abs(off), kind="stable")
+    return tuple(_named(band, row) | {"off": float(o)} for row, o in zip(rows[order], off[order], strict=True))
+
+
+def _named(band: Band, row: int) -> dict[str, Any]:
+    return {"image_id": int(band.images.image_id[row]), "name": str(band.images.name[row])}
 
 
 def overall_chi2(bands: tuple[BandReport, ...]) -> float | None:
@@ -189,7 +225,8 @@ def _outcome(report: RelcalReport) -> str:
 
 
 _WHY_NOT = {
-    "not_finite": "without a magnitude or an error above 0", "image_excluded": "of images that are taken out",
+    "not_finite": "without a magnitude or an error above 0",
+    "implausible_mag": f"more than {LARGEST_MAG:g} mag from 0", "image_excluded": "of images that are taken out",
     "bad_flags": "with bad flags (--exclude-photflags)", "poor_flags": "with poor flags (see --allow-poor)",
     "low_psf_qf": "with a low psf_qf", "large_error": "with a larger error than --max-mag-err",
     "too_faint": "fainter than the --brightest", "single_image": "of stars that one image alone has",
@@ -214,7 +251,27 @@ def _remarks(band: BandReport) -> list[str]:
         remarks.append("the robust weights had not settled when they were frozen")
     if band.n_components > 1:
         remarks.append(f"{band.n_components} groups of images share no star: each keeps the mean mcal that it had")
+    return [*remarks, *_header_remarks(band)]
+
+
+def _header_remarks(band: BandReport) -> list[str]:
+    """Name the images whose headers are not believed, or are contradicted."""
+    remarks = []
+    if band.n_implausible:
+        which = _list_of(band.implausible_headers, "zpt_obs", "g")
+        remarks.append(f"{band.n_implausible} zero points of headers cannot be, and count as absent: {which}")
+    if band.n_deviant:
+        which = _list_of(band.deviant_headers, "off", "+.2f")
+        remarks.append(
+            f"{band.n_deviant} headers contradict the stars by more than {DEVIANT} mag (solution less header): {which}"
+        )
     return remarks
+
+
+def _list_of(images: tuple[dict[str, Any], ...], key: str, form: str) -> str:
+    """Return the names of the first images, each with a number."""
+    named = [f"{i['name'] or i['image_id']} {i[key]:{form}}" for i in images[:NAMED]]
+    return ", ".join([*named, "…"] if len(images) > NAMED else named)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from .bandimages import BandImages
 from .components import UNTIED
 from .modes import Mode
 from .normal import USED, NormalEquations
-from .solve import Solution
+from .solve import Gauge, Solution
 from .verdict import ImageVerdicts
 
 F64 = NDArray[np.float64]
@@ -54,8 +54,10 @@ class GaugeReport:
         Smallest image id of each component.
     n_images, n_used : (C,)
         Images, and measurements used.
+    n_fixing : (C,)
+        Images that fixed the constant: those whose headers agree (`gauge.gauge_images`).
     mean_mcal : (C,) mag
-        Weighted mean that the component's images had before, and keep.
+        Weighted mean that these had before, and keep.
     weight : (C,) mag**-2
         Weight that this mean was taken with, by image the sum over its measurements used.
     n_unsolved
@@ -69,6 +71,7 @@ class GaugeReport:
     first_image_id: Ints
     n_images: Ints
     n_used: Ints
+    n_fixing: Ints
     mean_mcal: F64
     weight: F64
     n_unsolved: int
@@ -93,16 +96,17 @@ class ZeroPointSolution:
     converged: bool
 
 
-def report_gauge(normal: NormalEquations, images: BandImages, found: Solution) -> GaugeReport:
+def report_gauge(normal: NormalEquations, images: BandImages, found: Solution, gauge: Gauge) -> GaugeReport:
     """Report on the gauge of every component."""
     label, tied = found.label, np.flatnonzero(found.label != UNTIED)
-    inside, weight = label[tied], normal.weight()[tied]
+    inside, weight = label[tied], gauge.weight[tied]
     n = int(label.max(initial=UNTIED)) + 1
     total = np.bincount(inside, weight, n).astype(np.float64)
     return GaugeReport(
         first_image_id=images.image_id[tied[np.unique(inside, return_index=True)[1]]],
         n_images=np.bincount(inside, minlength=n).astype(np.int64),
         n_used=np.bincount(inside, normal.sums[tied, USED], n).astype(np.int64),
+        n_fixing=np.bincount(inside, weight > 0, n).astype(np.int64),
         mean_mcal=np.bincount(inside, weight * images.mcal[tied], n) / total,
         weight=total,
         n_unsolved=len(label) - len(tied),

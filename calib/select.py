@@ -20,19 +20,23 @@ Ints = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
 _CENTRE_STEP = 1.0 / 64.0
+LARGEST_MAG = 60.0
+"""Mag: what lies further from 0 is no magnitude. The Sun has -27 and nothing fainter than 35 is seen; instrumental
+ones lie up to another 30 mag off, where zero points are not known. Squares of larger ones would drown exact sums."""
 
 
 class Reason(IntEnum):
     """Why a measurement does not enter; a row counts under the first that applies."""
 
     NOT_FINITE = 0
-    IMAGE_EXCLUDED = 1
-    BAD_FLAGS = 2
-    POOR_FLAGS = 3
-    LOW_PSF_QF = 4
-    LARGE_ERROR = 5
-    TOO_FAINT = 6
-    SINGLE_IMAGE = 7
+    IMPLAUSIBLE_MAG = 1
+    IMAGE_EXCLUDED = 2
+    BAD_FLAGS = 3
+    POOR_FLAGS = 4
+    LOW_PSF_QF = 5
+    LARGE_ERROR = 6
+    TOO_FAINT = 7
+    SINGLE_IMAGE = 8
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,7 @@ def _first_reasons(
     poor = (rows.photflags & photcodes.poor_mask[traits] != 0) & (not rules.allow_poor)
     tests = (
         (Reason.NOT_FINITE, ~finite),
+        (Reason.IMPLAUSIBLE_MAG, np.abs(rows.sys_mag - images.mcal[image]) > LARGEST_MAG),
         (Reason.IMAGE_EXCLUDED, images.excluded[image]),
         (Reason.BAD_FLAGS, rows.photflags & photcodes.bad_mask[traits] != 0),
         (Reason.POOR_FLAGS, poor),

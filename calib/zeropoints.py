@@ -17,6 +17,7 @@ from skydb.errors import UsageError
 
 from .bandimages import BandImages
 from .components import UNTIED, components
+from .gauge import gauge_images
 from .normal import (
     BIN,
     CHI2_UNIT,
@@ -111,7 +112,7 @@ def solve_zero_points(
         Gives every cell's `Partial` for a `PassRequest`; called once per pass.
     images : BandImages
         All images of the band, with the `mcal` that the residuals are about. Each connected component keeps the
-        weighted mean of these, and an image that cannot be solved keeps its own.
+        weighted mean of these over its images whose headers agree, and an image that cannot be solved keeps its own.
     rules : ZeroPointRules
     clock
         Seconds, for the record.
@@ -137,7 +138,7 @@ def solve_zero_points(
     exact = PassRequest(state.correction, state.request.weights_at, state.request.weights)
     last = loop.run(exact, state.records, frozen=True)
     verdicts = judge(last.normal, last.found, images.mcal + last.correction, rules.images)
-    gauge = report_gauge(last.normal, images, last.found)
+    gauge = report_gauge(last.normal, images, last.found, last.gauge)
     return ZeroPointSolution(images.image_id, verdicts, gauge, last.records, settled)
 
 
@@ -148,6 +149,7 @@ class _State:
     request: PassRequest
     normal: NormalEquations
     found: Solution
+    gauge: Gauge
     correction: F64
     records: tuple[PassRecord, ...]
 
@@ -182,13 +184,14 @@ class _Loop:
         normal = combine(self.partial_sums(request), self.images)
         matrix = normal.matrix()
         label = components(matrix)
-        gauge = Gauge(label, normal.weight(), np.ones(len(label)))
+        fixing = gauge_images(label, request.at, self.images.from_header)
+        gauge = Gauge(label, np.where(fixing, normal.weight(), 0.0), np.ones(len(label)))
         found = solve(matrix, normal.right_side(), gauge, self.limits, errors=frozen)
         correction = gauge.centred(request.at + found.value)
         shift = float(np.abs(correction - request.at).max(initial=0.0))
         record = _record(request.weights, normal, label)
         record = replace(record, number=len(records) + 1, frozen=frozen, max_shift=shift, seconds=self.clock() - begin)
-        return _State(request, normal, found, correction, (*records, record))
+        return _State(request, normal, found, gauge, correction, (*records, record))
 
 
 def _median_pull(normal: NormalEquations) -> float:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.calibration.columns import float_column, int_column
-from skydb.calibration.header import header_mcal
+from skydb.calibration.header import header_mcal, header_zero_points
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import DataError, UsageError
 from skydb.schema.identity import image_words
@@ -171,7 +171,7 @@ def first_zero_points(images: pa.Table, terms: PhotcodeTerms, n_measurements: np
     places = terms.rows_of(int_column(images, "code"))
     is_reference = terms.is_reference[places]
     mcal = header_mcal(images, terms)
-    from_header = np.isfinite(float_column(images, "zpt_obs")) & ~is_reference
+    from_header = np.isfinite(header_zero_points(images, terms))
     airmass = float_column(images, "airmass")
     extinction = terms.airmass_slope[places] * np.where(np.isfinite(airmass), airmass - 1, 0.0)
     zero_point = terms.zero_point[places] + extinction - mcal

@@ -25,5 +25,9 @@ def int_column(table: pa.Table, name: str, dtype: type[np.integer[Any]] = np.int
 
 
 def arrow_column(values: NDArray[Any], type_: pa.DataType) -> pa.Array:
-    """Return an array as an Arrow column of the type, NaN as NULL."""
-    return pa.array(np.asarray(values, type_.to_pandas_dtype()), from_pandas=True)
+    """Return an array as an Arrow column of the type; NULL for NaN and for what is too large for the type."""
+    with np.errstate(over="ignore"):
+        narrow = np.asarray(values, type_.to_pandas_dtype())
+    if narrow.dtype.kind == "f" and np.isinf(narrow).any():
+        narrow = np.where(np.isinf(narrow), np.nan, narrow)
+    return pa.array(narrow, from_pandas=True)

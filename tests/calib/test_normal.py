@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from skydb.calib import pairsum
 from skydb.calib.bandimages import band_images
 from skydb.calib.normal import ALONE, BOUND, OUTLIERS, USED, Partial, Weights, accumulate, combine
 from skydb.calib.robust import Weighting
-from skydb.calib.select import Selection
+from skydb.calib.select import Reason, Selection
 from skydb.errors import DataError
 
 from .oracles import marginalised
@@ -53,7 +55,7 @@ def ragged_cell(seed: int) -> Selection:
     return Selection(
         starts, np.arange(len(runs)), image, rng.normal(0, 0.1, n).astype(np.float32),
         rng.uniform(100, 1e4, n).astype(np.float32), np.ones(n, np.float32), np.arange(m) * 7,
-        np.bincount(image, minlength=m), np.zeros((m, 8), np.int64),
+        np.bincount(image, minlength=m), np.zeros((m, len(Reason)), np.int64),
     )
 
 
@@ -75,7 +77,8 @@ def test_table_grows_past_its_first_size() -> None:
     n = image.size
     cell = Selection(
         np.arange(0, n + 1, 12), np.arange(400), image.ravel(), np.zeros(n, np.float32), np.full(n, 100, np.float32),
-        np.ones(n, np.float32), np.arange(600), np.bincount(image.ravel(), minlength=600), np.zeros((600, 8), np.int64),
+        np.ones(n, np.float32), np.arange(600), np.bincount(image.ravel(), minlength=600),
+        np.zeros((600, len(Reason)), np.int64),
     )
     matrix, _ = marginalised(cell)
     normal = equations([cell], band_images(np.arange(600), np.zeros(600)))
@@ -129,7 +132,7 @@ def test_last_measurement_left_of_a_star_is_counted_as_alone() -> None:
     image = np.array([0, 1, 1], np.int32)
     cell = Selection(
         np.array([0, 3]), np.array([1]), image, np.array([0.9, 0.0, 0.0], np.float32), np.full(3, 1e4, np.float32),
-        np.ones(3, np.float32), np.array([10, 20]), np.array([1, 2]), np.zeros((2, 8), np.int64),
+        np.ones(3, np.float32), np.array([10, 20]), np.array([1, 2]), np.zeros((2, len(Reason)), np.int64),
     )
     part = accumulate(cell, np.zeros(2), weights=HAMPEL)
     assert part.sums[:, [USED, OUTLIERS, ALONE]].tolist() == [[0, 1, 0], [0, 0, 2]]
@@ -160,6 +163,14 @@ def test_sums_that_might_overflow_are_refused() -> None:
         combine([part], band_images(np.array([10, 20]), np.zeros(2)))
 
 
+def test_image_whose_sums_might_overflow_is_called_by_its_name() -> None:
+    part = accumulate(pair_of_images(0.0, 0.1), np.zeros(2))
+    part.sums[1, BOUND] = 2**45
+    images = replace(band_images(np.array([10, 20]), np.zeros(2)), name=np.array(["", "o5432g0001o.XY33"]))
+    with pytest.raises(DataError, match=r"image 20 \(o5432g0001o.XY33\) has weights"):
+        combine([part], images)
+
+
 def test_cell_with_an_unknown_image_is_refused() -> None:
     part = accumulate(pair_of_images(0.0, 0.1), np.zeros(2))
     assert isinstance(part, Partial)
@@ -172,7 +183,7 @@ def five_images(residual: np.ndarray) -> Selection:
     return Selection(
         np.array([0, n]), np.array([1]), np.arange(n, dtype=np.int32), residual.astype(np.float32),
         np.full(n, 1e4, np.float32), np.ones(n, np.float32), 10 * np.arange(1, n + 1), np.ones(n, np.int64),
-        np.zeros((n, 8), np.int64),
+        np.zeros((n, len(Reason)), np.int64),
     )
 
 

@@ -30,6 +30,7 @@ from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.flags import ORIGINS, ImageFlags, Origin, PhotFlags
 from skydb.ingest.addstar import addstar
+from skydb.ingest.batch import first_zero_points
 from skydb.ingest.readers.interface import DetectionFilter
 from skydb.photcodes import import_photcodes
 from skydb.store.commit import Changes
@@ -524,6 +525,61 @@ def test_first_zero_points_are_those_of_ingest(ingested: Path) -> None:
     np.testing.assert_array_equal(header_mcal(images, terms), rows["mcal"].to_numpy())
     nominal = images.set_column(images.column_names.index("zpt_obs"), "zpt_obs", pa.nulls(len(images), pa.float64()))
     assert not header_mcal(nominal, terms).any()
+
+
+NONSENSE = {3: 0.0, 9: -999.0, 14: 1e300, 20: 10.0}
+
+
+def with_headers(db: Database, zpt_obs: dict[int, float]) -> list[str]:
+    """Change the zero points that the headers of some rows of `images` gave; returns the images' names."""
+    snapshot = db.snapshot()
+    rows = snapshot.read_global("images")
+    header = rows["zpt_obs"].to_numpy().copy()
+    header[list(zpt_obs)] = list(zpt_obs.values())
+    rows = rows.set_column(rows.column_names.index("zpt_obs"), rows.schema.field("zpt_obs"), pa.array(header))
+    file = store_rows(db.root, db.id, rows, "images")
+    old = tuple(f.name for f in snapshot.files("images"))
+    db.commit(Changes("headers", "headers", snapshot.id, adds=(file,), replaces=old, replaces_globals=("images",)))
+    return [rows["name"][row].as_py() for row in zpt_obs]
+
+
+def test_nonsense_in_headers_moves_no_image_and_is_named(pole_in_one: Path, tmp_path: Path) -> None:
+    right, wrong = copy_of(pole_in_one, tmp_path / "right"), copy_of(pole_in_one, tmp_path / "wrong")
+    relcal(right, workers=1)
+    names = with_headers(wrong, NONSENSE)
+    report = relcal(wrong, workers=1)
+    np.testing.assert_allclose(images_of(wrong)["mcal"], images_of(right)["mcal"], rtol=0, atol=0.01)
+    named = {h["name"]: h["zpt_obs"] for b in report.bands for h in b.implausible_headers}
+    assert named == dict(zip(names, NONSENSE.values(), strict=True))
+    assert sum(b.n_implausible for b in report.bands) == len(NONSENSE)
+    assert all(f"{name} {value:g}" in report.text() for name, value in named.items())
+
+
+def test_header_that_contradicts_the_stars_moves_no_image_and_is_named(pole_in_one: Path, tmp_path: Path) -> None:
+    right, wrong = copy_of(pole_in_one, tmp_path / "right"), copy_of(pole_in_one, tmp_path / "wrong")
+    relcal(right, workers=1)
+    before = right.snapshot().read_global("images")["zpt_obs"][5].as_py()
+    (name,) = with_headers(wrong, {5: before + 1.3})
+    report = relcal(wrong, workers=1)
+    np.testing.assert_allclose(images_of(wrong)["mcal"], images_of(right)["mcal"], rtol=0, atol=0.01)
+    (found,) = [h for b in report.bands for h in b.deviant_headers]
+    assert found["name"] == name
+    assert found["off"] == pytest.approx(1.3, abs=0.1)
+    assert f"{name} +1.3" in report.text()
+    assert not any(b.n_implausible for b in report.bands)
+
+
+def test_first_zero_point_is_nominal_where_the_header_has_nonsense(ingested: Path) -> None:
+    snapshot = skydb.open(ingested).snapshot()
+    images = snapshot.read_global("images")
+    terms = PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
+    for value in (0.0, -999.0, 99.99, 1e300):
+        header = pa.array(np.full(images.num_rows, value))
+        strange = images.set_column(images.column_names.index("zpt_obs"), "zpt_obs", header)
+        rows = first_zero_points(strange, terms, np.zeros(images.num_rows))
+        assert set(rows["mcal_source"].to_pylist()) == {"nominal"}
+        assert not rows["mcal"].to_numpy().any()
+        assert rows["mcal_err"].null_count == images.num_rows
 
 
 def test_packed_selection_comes_back_whole(ingested: Path, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_systematic_floor_adds_in_quadrature_and_the_error_has_a_floor() -> None
     ("column", "values", "reason"),
     [
         ("sys_mag", [np.nan, 16, 16], Reason.NOT_FINITE),
+        ("sys_mag", [-1e6, 16, 16], Reason.IMPLAUSIBLE_MAG),
+        ("sys_mag", [61, 16, 16], Reason.IMPLAUSIBLE_MAG),
         ("mag_err", [np.inf, 0.01, 0.01], Reason.NOT_FINITE),
         ("mag_err", [-0.01, 0.01, 0.01], Reason.NOT_FINITE),
         ("mag_err", [0.06, 0.01, 0.01], Reason.LARGE_ERROR),

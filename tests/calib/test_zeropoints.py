@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skydb.calib.bandimages import BandImages
 from skydb.calib.report import ZeroPointSolution
 from skydb.calib.select import Selection, SelectionRules, select
 from skydb.calib.verdict import Outcome
@@ -154,6 +153,37 @@ def test_components_keep_the_weighted_mean_that_they_had() -> None:
         assert plain.gauge.mean_mcal[c] == pytest.approx(before, abs=1e-8)
 
 
+def test_one_wrong_header_moves_no_other_image() -> None:
+    made = survey(Layout(side=3, epochs=5), prior=True)
+    wrong = replace(made.images, mcal=made.images.mcal + 5.0 * (np.arange(len(made.images)) == 4))
+    right = solved(made)
+    found = solve_zero_points(in_process([select(made.rows, wrong, PLAIN, OPEN)], wrong), wrong)
+    np.testing.assert_allclose(found.images.mcal, right.images.mcal, atol=0.002)
+    assert found.gauge.n_fixing[0] == right.gauge.n_fixing[0] - 1 == found.gauge.n_images[0] - 1
+    assert found.passes[-1].max_shift < 1e-6
+
+
+def test_constraint_holds_over_the_headers_that_agree_alone() -> None:
+    made = survey(Layout(side=3, epochs=5), prior=True)
+    wrong = replace(made.images, mcal=made.images.mcal + 1.3 * (np.arange(len(made.images)) == 4))
+    (cell,) = [select(made.rows, wrong, PLAIN, OPEN)]
+    found = solve_zero_points(in_process([cell], wrong), wrong, PLAIN_LSQ)
+    weight = np.bincount(cell.image, cell.weight.astype(np.float64))
+    weight[4] = 0.0
+    assert np.average(found.images.mcal - wrong.mcal, weights=weight) == pytest.approx(0.0, abs=1e-8)
+    errors = np.sqrt(np.diag(constrained_covariance(marginalised(cell)[0], weight)))
+    np.testing.assert_allclose(found.images.mcal_err, errors, rtol=1e-4)
+
+
+def test_images_without_headers_do_not_fix_the_mean_where_others_have_one() -> None:
+    made = survey(Layout(side=3, epochs=5), prior=True)
+    bare = np.arange(len(made.images)) % 2 == 0
+    nominal = replace(made.images, mcal=np.where(bare, 25.0, made.images.mcal), from_header=~bare)
+    found = solve_zero_points(in_process([select(made.rows, nominal, PLAIN, OPEN)], nominal), nominal)
+    np.testing.assert_allclose(found.images.mcal, solved(made).images.mcal, atol=0.02)
+    assert found.gauge.n_fixing[0] == np.sum(~bare)
+
+
 def test_components_never_mix() -> None:
     made = survey(Layout(side=3, epochs=5, islands=2), prior=True)
     found = solved(made)
@@ -168,7 +198,7 @@ def test_components_never_mix() -> None:
 
 def test_start_does_not_matter_within_a_component() -> None:
     made = survey(WIDE, outliers=0.02)
-    near = BandImages(made.images.image_id, made.truth, made.images.excluded, made.images.faint_limit)
+    near = replace(made.images, mcal=made.truth)
     far = solved(made).images.mcal
     close = solve_zero_points(in_process([select(made.rows, near, PLAIN, OPEN)], near), near).images.mcal
     difference = far - close

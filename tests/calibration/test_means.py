@@ -110,6 +110,12 @@ def test_one_measurement_has_no_scatter() -> None:
     assert (found["ap_mag"], found["kron_mag"]) == (pytest.approx(20.1), pytest.approx(20.2))
 
 
+def test_what_no_column_can_hold_is_missing() -> None:
+    (found,) = bands_of({"mag": -1e20}, {})
+    assert (found["chi2"], found["n_used"]) == (None, 2)
+    assert found["mag_min"] == pytest.approx(-1e20)
+
+
 def test_negative_fluxes_enter_the_mean_flux_and_no_magnitude() -> None:
     faint = {"code": R_CHIP, "mag": np.nan, "flux_err": 100.0}
     (found,) = bands_of(faint | {"flux": -60.0}, faint | {"flux": 100.0}, faint | {"flux": -10.0})
