@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike, fspath
+from typing import Any
 
 from skydb import database
 from skydb.database import Database
@@ -68,14 +69,12 @@ def addstar(
     Raises
     ------
     UsageError
-        No files, an unknown photcode or association, a bad radius.
+        No files, what is no path or no name that can be kept, an unknown photcode or association, a bad radius.
     CommitConflict
         Other writers came first again and again.
     """
     opened = db if isinstance(db, Database) else database.open(db)
-    paths = [files] if isinstance(files, str | PathLike) else list(files)
-    if not paths:
-        raise UsageError("no files to ingest", None, "name at least one")
+    names = _names(files)
     options = AddstarOptions(
         photcode=photcode,
         mapping=load_mapping(mapping) if isinstance(mapping, str | PathLike) else mapping,
@@ -86,11 +85,30 @@ def addstar(
         defer=defer,
         compact=compact,
     )
-    names = [fspath(p) for p in paths]
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
     job = Job(opened, options, executor_for(workers), Clock(progress), command, adaptive=workers is None)
     _check_photcode(job)
     return ingest_files(job, names)
+
+
+def _names(files: Any) -> list[str]:
+    several = isinstance(files, Iterable) and not isinstance(files, str | PathLike | bytes)
+    names = [_name(file) for file in (files if several else [files])]
+    if not names:
+        raise UsageError("no files to ingest", None, "name at least one")
+    return names
+
+
+def _name(file: object) -> str:
+    """Return a file's path as text, which the database, its reports and JSON can hold."""
+    name = fspath(file) if isinstance(file, str | PathLike) else None
+    if not isinstance(name, str):
+        raise UsageError(f"{file!r} is no path of a file", "addstar", "give paths as text, or as pathlib.Path")
+    shown = name.encode(errors="backslashreplace").decode().replace("\0", r"\0")
+    if shown != name:
+        shown = shown.replace(r"\udc", r"\x")  # how Python keeps a byte that is no text
+        raise UsageError("the file's name is no text in UTF-8", shown, "rename it")
+    return name
 
 
 def _checked_radius(radius: float | None) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from skydb.arguments import at_least_one
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
 from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, writing
 from skydb.store.command_line import recorded
@@ -62,13 +63,13 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     Raises
     ------
     UsageError
-        The directory is not empty, may not be written or lies on a network file system; `cell_rows` is not positive.
+        The directory is not empty, may not be written or lies on a network file system; `cell_rows` is no whole
+        number above 0.
     DataError
         The disk is full or fails.
     """
     root = given_path(path)
-    if cell_rows < 1:
-        raise UsageError(f"cell_rows must be at least 1, not {cell_rows}")
+    cell_rows = at_least_one(cell_rows, "cell_rows")
     identity = uuid.uuid4().hex
     with clear_disk_errors(root), _new_folder(root):
         _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})

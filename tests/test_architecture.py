@@ -17,7 +17,7 @@ VERB_FOLDERS = ("ingest", "calib", "query")
 FOLDERS = ("skydb", *VERB_FOLDERS, "tools")
 
 LAYERS = (
-    {"errors", "units", "flags"},
+    {"errors", "arguments", "units", "flags"},
     {"sky"},
     {"schema"},
     {"kernels"},

@@ -91,6 +91,8 @@ def _value(field: str) -> Value:
         return None
     if token in ("T", "F"):
         return token == "T"
+    if "_" in token:  # which Python takes for a number
+        return token
     try:
         return int(token)
     except ValueError:

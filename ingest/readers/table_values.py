@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 
 from skydb.schema.model import ARROW_TYPES
 
+from .numerals import decimal
+
 _SEXAGESIMAL = (
     r"^(?P<sign>[+-]?)(?P<whole>\d+)[:hd°\s]\s*"
     r"(?P<minutes>\d+)[:m'′\s]\s*(?P<seconds>\d+(?:\.\d*)?)\s*[s\"″]?$"
@@ -110,7 +112,7 @@ def _floats(source: pa.Array, nulls: Sequence[Any], factor: float, *, sexagesima
 
 
 def _parsed_floats(source: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    return _parsed(source, pa.float64(), lambda word: float(word.replace("D", "E").replace("d", "e")))
+    return _parsed(source, pa.float64(), lambda word: decimal(word.replace("D", "E").replace("d", "e")))
 
 
 def _parsed(source: pa.Array, wanted: pa.DataType, parse: Callable[[str], Any]) -> tuple[pa.Array, np.ndarray]:
@@ -165,7 +167,7 @@ def _integers(source: pa.Array, wanted: str, nulls: Sequence[Any]) -> Values:
 
 def _whole(word: str) -> int:
     """Read a whole number below 2**63, also written as 12.0."""
-    value = int(word) if word.lstrip("+-").isdigit() else float(word)
+    value = int(word) if word.isascii() and word.lstrip("+-").isdigit() else decimal(word)
     if value != int(value) or not -(2**63) <= value < 2**63:
         raise ValueError(word)
     return int(value)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skydb.errors import DataError
 
 from .fits_cards import Header, Value
+from .numerals import decimal
 
 SECONDS_PER_DAY = 86400.0
 UNIX_ZERO_MJD = 40587.0
@@ -100,7 +101,7 @@ def finite(value: Value) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     try:
-        number = float(value)
+        number = decimal(value) if isinstance(value, str) else float(value)
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from skydb.errors import SkydbError, UsageError
+from skydb.arguments import at_least_one
+from skydb.errors import SkydbError
 
 from .workers import lifeline, start_worker
 
@@ -73,9 +74,7 @@ class ProcessExecutor:
     """
 
     def __init__(self, workers: int) -> None:
-        if workers < 1:
-            raise UsageError(f"workers must be at least 1, not {workers}")
-        self.workers = workers
+        self.workers = at_least_one(workers, "workers")
 
     def map(
         self, task: Callable[[Item], Answer], items: Iterable[Item], *, progress: Progress | None = None
@@ -138,7 +137,7 @@ def executor_for(workers: int | None = None) -> Executor:
     Raises
     ------
     UsageError
-        Fewer than one worker.
+        Fewer than one worker, or no whole number.
     """
-    count = workers if workers is not None else os.cpu_count() or 1
+    count = at_least_one(workers, "workers") if workers is not None else os.cpu_count() or 1
     return SerialExecutor() if count == 1 else ProcessExecutor(count)

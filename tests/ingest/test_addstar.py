@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import loky
 import numpy as np
@@ -135,6 +136,11 @@ def test_bad_calls_are_refused(db: Database, night: list[Path]) -> None:
             addstar(db, night, radius_arcsec=radius, workers=1)
     with pytest.raises(UsageError, match="no files"):
         addstar(db, [])
+    for files in ([3], 3, [b"a.cmf"], None, [None]):
+        with pytest.raises(UsageError, match="is no path of a file"):
+            addstar(db, files)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(UsageError, match="workers must be a whole number, not '2'"):
+        addstar(db, night, workers="2")  # type: ignore[arg-type]  # on purpose
     with pytest.raises(UsageError, match=r"did you mean 'CAM.r'\?"):
         addstar(db, night, photcode="CAM.R")
     with pytest.raises(UsageError, match="one-to-one"):
@@ -142,6 +148,27 @@ def test_bad_calls_are_refused(db: Database, night: list[Path]) -> None:
     with pytest.raises(UsageError, match="no skydb database"):
         addstar(night[0].parent, night)
     assert db.snapshot().id == 1
+
+
+@pytest.mark.parametrize("cell_rows", ["5", 2.5, 0, True, None])
+def test_cell_size_that_is_no_count_makes_no_database(tmp_path: Path, cell_rows: Any) -> None:
+    with pytest.raises(UsageError, match=f"cell_rows must be .*{cell_rows}"):
+        database.create(tmp_path / "c.sky", cell_rows=cell_rows)
+    assert not (tmp_path / "c.sky").exists()
+    assert database.create(tmp_path / "c.sky", cell_rows=np.int64(7)).cell_rows == 7  # type: ignore[arg-type]  # NumPy
+
+
+def test_file_whose_name_is_no_text_is_refused_with_advice(
+    db: Database, night: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    latin = os.fsdecode(bytes(night[0].with_name("caf")) + b"\xe9.cmf")
+    shutil.copy(night[0], latin)
+    for name, shown in ((latin, r"caf\\xe9.cmf"), ("a\0.cmf", r"a\\0.cmf")):
+        with pytest.raises(UsageError, match=f"{shown}: the file's name is no text in UTF-8; rename it"):
+            addstar(db, [night[1], name])
+    assert main(["addstar", str(db.root), latin]) == 2
+    assert r"caf\xe9.cmf: the file's name is no text in UTF-8; rename it" in capsys.readouterr().err
+    assert addstar(db, shutil.copy(night[0], night[0].with_name("café.cmf")), workers=1).n_ingested == 1
 
 
 def test_file_without_rows_brings_its_image(db: Database, tmp_path: Path) -> None:

@@ -669,5 +669,13 @@ def test_numbers_in_text_are_read_as_people_write_them(text, value):
     assert not result.unreadable.any()
 
 
+@pytest.mark.parametrize("text", ["1_0", "1_0.5", "\uff11\uff10", "\u0661", "1e1_0", "0b1"])
+@pytest.mark.parametrize("wanted", ["float64", "int32"])
+def test_what_python_alone_takes_for_a_number_cannot_be_read(text, wanted):
+    result = converted(pa.array([text, "7"]), wanted, nulls=(), sexagesimal=False, factor=1.0)
+    assert result.array.to_pylist() == [None, 7]
+    assert result.unreadable.tolist() == [True, False]
+
+
 def test_shipped_mapping_by_name_is_a_mapping_for_the_reader():
     assert TableReader().recognises(Path("x"), b"", ReadRequest(CODES, mapping=load_mapping("tycho2")))

@@ -138,6 +138,7 @@ def test_stopped_workers_are_replaced() -> None:
 
 
 def test_fewer_than_one_worker_is_refused() -> None:
-    with pytest.raises(UsageError):
-        executor_for(0)
+    for number in (0, -1, "2", 1.5, True):
+        with pytest.raises(UsageError, match=f"workers must be .*{number}"):
+            executor_for(number)  # type: ignore[arg-type]  # on purpose
     assert executor_for(1).workers == 1
