@@ -27,17 +27,19 @@ SOLVED = ("image", "night")
 class ZeroPointScores:
     """Zero points against truth, of images or of exposures.
 
-    `every` is over all bands; `by_band` has (score, number of images or exposures stored) of each.
+    `every` is over all bands; `by_band` has (score, number of images or exposures scored, number stored) of each. An
+    exposure whose chips lie in several components has an error in each of them, and counts once.
     """
 
     every: ZeroPointScore
-    by_band: dict[str, tuple[ZeroPointScore, int]]
+    by_band: dict[str, tuple[ZeroPointScore, int, int]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the scores in mmag as plain data."""
-        stored = sum(number for _, number in self.by_band.values())
+        scored = sum(number for _, number, _ in self.by_band.values())
+        stored = sum(number for _, _, number in self.by_band.values())
         return {
-            **_zero_point_row(self.every, stored),
+            **_zero_point_row(self.every, scored, stored),
             "bands": [{"band": band, **_zero_point_row(*score)} for band, score in self.by_band.items()],
         }
 
@@ -107,7 +109,8 @@ def score_database(
     return DatabaseScore(
         snapshot.id, snapshot.calibration_id, association_score(snapshot, folder, progress=progress), sources,
         "solved" if scored.num_rows and scored.column("mcal_source")[0].as_py() in SOLVED else "all",
-        _scores(scored, "name", images), _scores(exposure_zero_points(scored), "exposure", images),
+        zero_point_scores(scored, "name", images),
+        zero_point_scores(exposure_zero_points(scored), "exposure", images),
     )  # fmt: skip
 
 
@@ -175,8 +178,15 @@ def exposure_zero_points(images: pa.Table) -> pa.Table:
     })  # fmt: skip
 
 
-def _scores(rows: pa.Table, key: str, images: pa.Table) -> ZeroPointScores:
-    """Score images or exposures against the truth that their rows carry; `key` counts those stored."""
+def zero_point_scores(rows: pa.Table, key: str, images: pa.Table) -> ZeroPointScores:
+    """Score images or exposures against the truth that their rows carry.
+
+    Parameters
+    ----------
+    rows : what is scored, as `scored_images` or `exposure_zero_points` give it
+    key : the column that tells images, or exposures, apart
+    images : all that are stored
+    """
 
     def scored(rows: pa.Table) -> ZeroPointScore:
         return score_zero_points(rows, rows, bound="mcal_err" if "mcal_err" in rows.column_names else None)
@@ -184,15 +194,20 @@ def _scores(rows: pa.Table, key: str, images: pa.Table) -> ZeroPointScores:
     def of_band(table: pa.Table, band: str) -> pa.Table:
         return table.filter(pc.equal(table.column("band"), band))
 
+    def number(table: pa.Table) -> int:
+        return len(table.column(key).unique())
+
     bands = sorted(set(images.column("band").to_pylist()))
-    stored = {band: len(of_band(images, band).column(key).unique()) for band in bands}
+    stored = {band: number(of_band(images, band)) for band in bands}
     by_band = {band: of_band(rows, band) for band in bands}
-    return ZeroPointScores(scored(rows), {b: (scored(r), stored[b]) for b, r in by_band.items() if r.num_rows})
+    return ZeroPointScores(
+        scored(rows), {b: (scored(r), number(r), stored[b]) for b, r in by_band.items() if r.num_rows}
+    )
 
 
-def _zero_point_row(score: ZeroPointScore, stored: int) -> dict[str, Any]:
+def _zero_point_row(score: ZeroPointScore, scored: int, stored: int) -> dict[str, Any]:
     return {
-        "n": score.n_images, "stored": stored, "rms_mmag": _mmag(score.rms), "worst_mmag": _mmag(score.worst),
+        "n": scored, "stored": stored, "rms_mmag": _mmag(score.rms), "worst_mmag": _mmag(score.worst),
         "rms_over_stated": score.bound_ratio, "pull_width": score.pull_width, "pull_kurtosis": score.pull_kurtosis,
     }  # fmt: skip
 

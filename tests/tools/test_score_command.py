@@ -18,7 +18,13 @@ from skydb.errors import DataError, UsageError
 from skydb.photcodes import import_photcodes
 from skydb.tools.cli import main
 from skydb.tools.score import read_detection_truth, score_association
-from skydb.tools.score_database import image_zero_points, score_database, truth_folder
+from skydb.tools.score_database import (
+    exposure_zero_points,
+    image_zero_points,
+    score_database,
+    truth_folder,
+    zero_point_scores,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,18 @@ def test_exposure_is_the_average_of_its_chips(db: Database, survey: Path) -> Non
     score = score_database(db, survey)
     assert score.exposures.every.n_images == exposures.num_rows
     assert score.exposures.every.rms < score.images.every.rms
+
+
+def test_exposure_in_two_components_has_two_errors_and_counts_once() -> None:
+    images = pa.table({
+        "name": ["a1", "a2", "b1", "b2"], "exposure": ["a", "a", "b", "b"], "band": ["g"] * 4,
+        "component": ["0", "1", "0", "1"], "mjd": [1.0, 1.0, 2.0, 2.0],
+        "zero_point": [25.1, 25.0, 25.0, 25.3], "zero_point_true": [25.0] * 4,
+    })  # fmt: skip
+    score = zero_point_scores(exposure_zero_points(images), "exposure", images)
+    said = score.as_dict()
+    assert (said["n"], said["stored"], said["bands"][0]["n"], said["bands"][0]["stored"]) == (2, 2, 2, 2)
+    assert np.allclose(np.sort(score.every.error), [-0.15, -0.05, 0.05, 0.15])
 
 
 def test_truth_is_found_in_the_survey_and_by_itself(survey: Path, tmp_path: Path) -> None:

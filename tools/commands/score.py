@@ -22,7 +22,8 @@ def command(db: str, truth: str, at: str | None, as_json: bool) -> None:
 
     Association: an object is right if its unblended detections are of one star and are all of that star's. Zero
     points: error = estimate - truth, after one constant per band and connected component is removed, which no
-    measurement of stars alone can tell; images that were solved, else all.
+    measurement of stars alone can tell; images that were solved, else all. Of `stored` images and exposures, `n` are
+    scored; an exposure whose chips lie in several components has an error in each of them, and counts once.
     """
     from ..score_database import score_database
 
