@@ -124,6 +124,8 @@ class Levels:
         return sources
 
     def _source(self, node: exp.Expression, source: Scope | exp.Expression | None) -> Source:
+        if node.args.get("pivots") and (isinstance(node, exp.Subquery) or isinstance(source, Scope)):
+            return UNKNOWN
         if isinstance(node, exp.Subquery):
             return self._outputs.get(id(node.unnest()), UNKNOWN)
         if isinstance(source, Scope):
@@ -137,9 +139,10 @@ class Levels:
         columns: dict[str, Column | None] = {c.name: c.column for c in visible_columns(table)}
         here = Source(columns, complete=True, reference=index, origins={name: (index, name) for name in columns})
         names = [c.name for c in node.args["alias"].columns] if node.args.get("alias") else []
-        if names or node.args.get("pivots"):
+        pivoted = node.args.get("pivots") or isinstance(node.parent, exp.Pivot)
+        if names or pivoted:
             self.references[index].used.update(columns)
-        if node.args.get("pivots"):
+        if pivoted:
             return UNKNOWN
         return renamed(here, names)
 

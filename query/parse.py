@@ -13,7 +13,7 @@ from skydb.errors import UsageError
 from skydb.schema.model import Column
 from skydb.sky.regions import Region
 
-from .guard import require_one_select
+from .guard import PIVOT_FORM, UNPIVOT_FORM, require_one_select
 from .levels import Edit, Reference
 from .predicates import IdRanges, Limits, limits
 from .resolve import Resolution
@@ -84,8 +84,7 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     require_one_select(sql)
     try:
         tree = sqlglot.parse_one(sql, read="duckdb")
-        if not isinstance(tree, exp.Query):
-            raise UsageError("not a SELECT statement", "SQL", "give one SELECT")
+        _require_readable(tree)
         resolution = Resolution(sql, tree, frozenset(name.lower() for name in extra))
     except RecursionError as error:
         raise UsageError("the query nests too deep", "SQL", "simplify it") from error
@@ -101,6 +100,24 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
         tuple(pair for pair in declared if pair[0] in some),
         tuple(dict.fromkeys(resolution.outside)),
     )
+
+
+def _require_readable(tree: exp.Expression) -> None:
+    """Refuse what DuckDB counts as a SELECT and what cannot be planned, with what to write instead.
+
+    A PIVOT statement can be planned where it stands in a FROM, over a table and without an alias; the standard form,
+    behind a table, can be planned everywhere.
+    """
+    for pivot in tree.find_all(exp.Pivot):
+        about = pivot.parent
+        plain = isinstance(about, exp.Subquery) and not about.alias and isinstance(pivot.this, exp.Table)
+        if pivot.arg_key != "pivots" and not plain:
+            kind, todo = ("UNPIVOT", UNPIVOT_FORM) if pivot.args.get("unpivot") else ("PIVOT", PIVOT_FORM)
+            raise UsageError(f"{kind} is supported behind a table only", "SQL", todo)
+    if isinstance(tree, exp.Values):
+        raise UsageError("VALUES is supported in a FROM only", "SQL", "write SELECT * FROM (VALUES (1)) AS t(x)")
+    if not isinstance(tree, exp.Query):
+        raise UsageError("not a SELECT statement", "SQL", "give one SELECT")
 
 
 def _reference(reference: Reference, limit: Limits) -> TableReference:

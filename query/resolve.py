@@ -114,9 +114,17 @@ class Resolution(Levels):
                 if source.reference is not None and isinstance(node, exp.Column):
                     self.meaning.setdefault(id(node), (index, used))
         meant = {column for _, column in found}
-        if len(meant) == 1 and name.this not in meant:
-            shown = f" AS {self.text(name)}" if _is_result(node) else ""
-            self.edits.append(Edit(name.meta["start"], name.meta["end"] + 1, meant.pop() + shown))
+        if len(meant) == 1:
+            self._translate(node, name, meant.pop())
+
+    def _translate(self, node: exp.Expression | None, name: exp.Identifier, column: str) -> None:
+        """Change a DVO name into the column's; a column that stands by itself is shown as written, capitals too."""
+        written = self.text(name)
+        by_itself = _is_result(node) and node is not None and node.this is name
+        capitals = by_itself and written.strip('"') != name.this
+        if name.this != column or capitals:
+            text = (written if name.this == column else column) + (f" AS {written}" if by_itself else "")
+            self.edits.append(Edit(name.meta["start"], name.meta["end"] + 1, text))
 
 
 def _advice(name: str, known: Collection[str]) -> str:

@@ -93,13 +93,13 @@ def clear_disk_errors(where: str | PathLike[str]) -> Iterator[None]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return advice that names the closest known name.
+    """Return advice that names the closest known name; where none is close, the first of them all.
 
     >>> did_you_mean("GPC1.g.XY99", ["GPC1.g.XY01", "GPC1.r.XY01"])
     "did you mean 'GPC1.g.XY01'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

@@ -93,6 +93,9 @@ WHOLE = [
     "SELECT object_id, list(mag ORDER BY mjd, det_id) AS mags FROM measurements WHERE dec > 80 GROUP BY object_id",
     "SELECT * FROM (SELECT object_id, band, mag FROM object_bands WHERE source = 'chip')"
     " PIVOT (first(mag) FOR band IN ('g', 'r'))",
+    "SELECT * FROM (PIVOT objects ON n_measurements IN (5, 6) USING sum(dec) GROUP BY object_id)",
+    "SELECT q.ra FROM (SELECT object_id, n_measurements, dec FROM objects) PIVOT (sum(dec) FOR n_measurements"
+    " IN (6 AS ra)) q WHERE q.ra > 80",
     "SELECT COLUMNS('mag.*') FROM object_bands WHERE band = 'r'",
     "SELECT * EXCLUDE (ra, dec) FROM objects WHERE dec > 80",
     "SELECT count(*) FILTER (WHERE band = 'g') AS g, count(DISTINCT photcode) FROM measurements",

@@ -100,18 +100,19 @@ def test_tables_that_the_connection_knows_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("sql", "rewritten"),
     [
-        ("SELECT RA FROM Average", "SELECT RA FROM objects AS Average"),
+        ("SELECT RA FROM Average", "SELECT RA AS RA FROM objects AS Average"),
+        ('SELECT "Ra", o.Dec, RA + 1 FROM objects o', 'SELECT "Ra" AS "Ra", o.Dec AS Dec, RA + 1 FROM objects o'),
         ("SELECT OBJ_ID FROM average a", "SELECT object_id AS OBJ_ID FROM objects a"),
         ("SELECT a.U_RA + 1 FROM Average a ORDER BY a.u_ra", "SELECT a.pm_ra + 1 FROM objects a ORDER BY a.pm_ra"),
         ("SELECT MAG_CHI FROM SecFilt WHERE nused > 3",
          "SELECT chi2 AS MAG_CHI FROM object_bands AS SecFilt WHERE n_used > 3"),
         ("SELECT M_APER, MAG, PHOTCODE FROM Measure",
-         "SELECT ap_mag AS M_APER, MAG, PHOTCODE FROM measurements AS Measure"),
+         "SELECT ap_mag AS M_APER, MAG AS MAG, PHOTCODE AS PHOTCODE FROM measurements AS Measure"),
         ("SELECT SECZ FROM Image WHERE TZERO > 5", "SELECT airmass AS SECZ FROM images AS Image WHERE utc_start > 5"),
         ("SELECT Average.PAR FROM Average JOIN Measure USING (OBJ_ID)",
          "SELECT Average.parallax AS PAR FROM objects AS Average JOIN measurements AS Measure USING (object_id)"),
         ("SELECT OBJ_ID FROM (SELECT OBJ_ID FROM Average)",
-         "SELECT OBJ_ID FROM (SELECT object_id AS OBJ_ID FROM objects AS Average)"),
+         "SELECT OBJ_ID AS OBJ_ID FROM (SELECT object_id AS OBJ_ID FROM objects AS Average)"),
         ("SELECT 'Average' AS \"OBJ_ID\", OBJ_ID /* PAR é */ FROM Average -- OBJ_ID",
          "SELECT 'Average' AS \"OBJ_ID\", OBJ_ID /* PAR é */ FROM objects AS Average -- OBJ_ID"),
         ("SELECT main.Average.PAR FROM main.Average", "SELECT Average.parallax AS PAR FROM objects AS Average"),
@@ -242,6 +243,18 @@ def test_examples_of_the_manual_are_understood() -> None:
     assert any(reference.region is not None and reference.follows for query in parsed for reference in query.references)
 
 
+def test_pivot_gives_columns_that_only_it_knows(con: Connection) -> None:
+    bands = "PIVOT (first(mag) FOR band IN ('g', 'r'))"
+    columns = "SELECT object_id, g - r AS color FROM"
+    source = "(SELECT object_id, band, mag FROM object_bands WHERE source = 'chip')"
+    by_hand = "first(mag) FILTER (WHERE band = 'g') AS g, first(mag) FILTER (WHERE band = 'r') AS r"
+    grouped = f"(SELECT object_id, {by_hand} FROM {source} GROUP BY object_id)"
+    expected = con.sql(f"{columns} {grouped} ORDER BY ALL").arrow()
+    assert expected.num_rows > 5
+    for query in (f"{columns} {source} {bands}", f"WITH c AS {source} {columns} c {bands}"):
+        assert con.sql(f"{query} ORDER BY ALL").arrow().equals(expected)
+
+
 # What is refused
 
 
@@ -258,9 +271,26 @@ def test_anything_but_one_select_is_refused(sql: str) -> None:
         parse(sql)
 
 
+BY_BAND = "PIVOT object_bands ON band {} USING first(mag) GROUP BY object_id"
+NAMED = BY_BAND.format("IN ('g', 'r')")
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
+        (f"SELECT * FROM ({BY_BAND.format('')})", r"PIVOT needs the values .* PIVOT \(first\(mag\) FOR band IN \('g'"),
+        (BY_BAND.format(""), "PIVOT needs the values"),
+        (NAMED, "PIVOT is supported behind a table only; write one SELECT … FROM object_bands PIVOT"),
+        (f"WITH p AS ({NAMED}) SELECT * FROM p", "PIVOT is supported behind a table only"),
+        (f"SELECT p.g FROM ({NAMED}) AS p", "PIVOT is supported behind a table only"),
+        ("UNPIVOT objects ON ra, dec", "UNPIVOT is supported behind a table only; write one SELECT … FROM objects UN"),
+        ("VALUES (1)", r"VALUES is supported in a FROM only; write SELECT \* FROM \(VALUES \(1\)\) AS t\(x\)"),
+        ("SUMMARIZE objects", "SUMMARIZE is not supported; DESCRIBE lists"),
+        ("SELECT * FROM (SUMMARIZE objects)", "SUMMARIZE is not supported"),
+        (f"CREATE TABLE pivot AS {BY_BAND.format('')}", "give one SELECT; tables are changed"),
+        ("WITH c AS (COPY (SELECT 1) TO 'f') SELECT * FROM objects PIVOT (sum(ra) FOR flags IN (1))", "COPY inside"),
+        ("INSERT INTO t SELECT * FROM (PIVOT objects ON ra USING sum(dec))", "tables are changed by the commands"),
+        ("SELECT 1 FROM files", "no table named 'files'; known: calibrations"),
         ("SELECT 1 FROM objcts", "no table named 'objcts'; did you mean 'objects'"),
         ("SELECT 1 FROM measurements_cal", "no table named 'measurements_cal'; did you mean 'measurements'"),
         ("SELECT paralax FROM objects", "tables objects: no column named 'paralax'; did you mean 'parallax'"),
