@@ -80,7 +80,7 @@ def cone_of(ra: AngleLike | Position, dec: AngleLike | None, radius: AngleLike |
         Right ascension (a number is taken modulo 360) and declination; or `ra` is a position, a SkyCoord or a text
         such as "00:42:44 +41:16:09", and `dec` is left out.
     radius : deg
-        Above 0, up to 180. Where `ra` is a position it may stand in the place of `dec`.
+        0 to 180; 0 is the place itself. Where `ra` is a position it may stand in the place of `dec`.
 
     Raises
     ------
@@ -96,10 +96,7 @@ def cone_of(ra: AngleLike | Position, dec: AngleLike | None, radius: AngleLike |
         dec, radius = None, dec
     if radius is None:
         raise UsageError("no radius", "cone", _CONE)
-    size = degrees(radius, "radius")
-    if size == 0:
-        raise UsageError("a radius of 0 holds no sky", "cone", "give a radius above 0, up to 180 degrees")
-    return Cone(*_place(ra, dec), size)
+    return Cone(*_place(ra, dec), degrees(radius, "radius"))
 
 
 def _place(ra: Any, dec: Any) -> tuple[float, float]:

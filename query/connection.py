@@ -238,7 +238,7 @@ class Connection:
             The position, ICRS: degrees, texts as on the command line ("00:42:44"), or angles of astropy. Right
             ascensions are taken modulo 360 degrees. Or one SkyCoord, of any frame, or one text of both, without `dec`.
         radius
-            Above 0, up to 180: degrees, a text ("5arcmin"), or an angle of astropy.
+            0 to 180: degrees, a text ("5arcmin"), or an angle of astropy. 0 finds what lies exactly there.
         table
             "objects" or "measurements".
         columns

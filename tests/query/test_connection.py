@@ -26,7 +26,7 @@ from skydb.ingest.addstar import addstar
 from skydb.query.connection import STANDARD, Connection, StaleWarning, connect
 from skydb.query.flag_functions import FLAG_FUNCTIONS
 from skydb.query.views import visible_columns, visible_tables
-from skydb.sky.regions import Box
+from skydb.sky.regions import Box, Cone
 from skydb.store.commit import Changes
 from skydb.store.history import set_tag
 from tests.ingest.skies import write_night
@@ -312,7 +312,7 @@ def test_cone_has_standard_chosen_or_all_columns(con: Connection) -> None:
     ("arguments", "says"),
     [
         ((0, 91, 1), "no place on the sky"), ((0, -90.1, 1), "no place on the sky"),
-        ((0, 0, -1), "radius"), ((0, 0, 181), "radius"), ((0, 0, 0), "radius of 0"), ((0, 0), "no radius"),
+        ((0, 0, -1), "radius"), ((0, 0, 181), "radius"), ((0, 0), "no radius"),
         ((float("nan"), 0, 1), "ra nan is no angle"), ((0, 0, float("inf")), "radius inf is no angle"),
         ((None, 0, 1), "ra None is no angle"), ((0, None, 1), "no declination"), ((True, 0, 1), "ra True is no angle"),
         ((np.array([1.0, 2.0]), 0, 1), "ra holds 2 values"), ((np.ma.masked, 0, 1), "is no angle"),
@@ -345,6 +345,16 @@ def test_cone_takes_what_astronomers_have(con: Connection, arguments: tuple[Any,
     query = "SELECT object_id FROM objects WHERE in_cone(ra, dec, 0, 10, 0.02)"
     expected = set(con.sql(query).arrow()["object_id"].to_pylist())
     assert set(con.cone(*arguments).arrow()["object_id"].to_pylist()) == expected != set()
+
+
+def test_cone_of_no_radius_finds_what_lies_exactly_there(con: Connection) -> None:
+    star = con.sql("SELECT object_id, ra, dec FROM objects ORDER BY object_id LIMIT 1 OFFSET 7").arrow().to_pylist()[0]
+    ra, dec = star["ra"], star["dec"]
+    for radius in (0, 0.0, "0arcsec", 0 * u.deg):
+        assert con.cone(ra, dec, radius).arrow()["object_id"].to_pylist() == [star["object_id"]]
+        assert len(con.cone(ra, dec + 1e-6, radius)) == 0
+    assert con.within(Cone(ra, dec, 0.0)).arrow().num_rows == 1
+    assert con.sql(f"SELECT 1 FROM objects WHERE in_cone(ra, dec, {ra!r}, {dec!r}, 0)").arrow().num_rows == 1
 
 
 def test_cone_takes_its_radius_by_name(con: Connection) -> None:
