@@ -25,7 +25,7 @@ import pyarrow.parquet
 from skydb.errors import UsageError, did_you_mean
 
 from .astropy_tables import as_text
-from .text_tables import fitted_lines, piped_lines
+from .text_tables import NO_ROWS, fitted_lines, piped_lines
 
 if TYPE_CHECKING:
     from .results import Result
@@ -171,6 +171,8 @@ def _write_table(result: Result, sink: BinaryIO) -> None:
     rows, whole = result.first(SHOWN_ROWS)
     for line in fitted_lines(rows, result.units, shutil.get_terminal_size().columns):
         sink.write(f"{line}\n".encode())
+    if not rows.num_rows:
+        sink.write(f"{NO_ROWS}\n".encode())
     if not whole:
         sink.write(f"… more than {SHOWN_ROWS} rows: a pipe, --out or another --format has them all\n".encode())
 

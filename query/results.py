@@ -16,7 +16,7 @@ from .astropy_tables import plain_numbers
 from .failures import clear_errors
 from .formats import write
 from .result_names import declarations, unique_names
-from .text_tables import fitted_lines, html_table, row_dicts
+from .text_tables import NO_ROWS, fitted_lines, html_table, row_dicts
 from .views import visible_columns, visible_tables
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Result:
     def _rest(self, shown: pa.Table, whole: bool) -> list[str]:
         """Return a line about the rows that are not shown; none where there are none."""
         if whole:
-            return [] if shown.num_rows else ["(no rows)"]
+            return [] if shown.num_rows else [NO_ROWS]
         more = "more rows" if self._rows is None else f"{self._rows.num_rows - shown.num_rows} more rows"
         return [f"… {more}: .table(), .df() and .arrow() give all"]
 

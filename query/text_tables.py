@@ -15,6 +15,9 @@ import pyarrow as pa
 from .astropy_tables import as_text
 
 GAP = "  "
+NO_ROWS = "(no rows)"
+"""What stands below the head of an answer without rows."""
+
 NARROW = 24
 """Width down to which text is folded before columns are left out."""
 
@@ -65,14 +68,21 @@ def text_columns(rows: pa.Table, units: Mapping[str, str], *, short: bool) -> li
 
 
 def piped_lines(tables: Iterable[pa.Table], units: Mapping[str, str], schema: pa.Schema) -> Iterator[str]:
-    """Yield all rows, one a line, none folded; the first of the tables sets the widths of the columns."""
+    """Yield all rows, one a line, none folded, or a line that says that there are none.
+
+    The first of the tables sets the widths of the columns.
+    """
     tables = iter(tables)
     first = text_columns(next(tables, pa.Table.from_batches([], schema)), units, short=False)
     widths = [c.width for c in first]
     yield from _head(first, widths)
+    empty = True
     for columns in chain([first], (text_columns(rows, units, short=False) for rows in tables)):
         for cells in zip(*(c.cells for c in columns), strict=True):
+            empty = False
             yield _line(cells, columns, widths)
+    if empty:
+        yield NO_ROWS
 
 
 def fitted_lines(rows: pa.Table, units: Mapping[str, str], width: int) -> Iterator[str]:

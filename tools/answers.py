@@ -45,9 +45,11 @@ def asking(db: str, at: str | None) -> Iterator[Connection]:
 
     with warnings.catch_warnings(record=True) as heard, connect(db, at=at) as connection:
         warnings.simplefilter("always")
-        yield connection
-    for warning in heard:
-        click.echo(f"skydb: {warning.message}", err=True)
+        try:
+            yield connection
+        finally:  # a warning may be the reason of an error
+            for warning in heard:
+                click.echo(f"skydb: {warning.message}", err=True)
 
 
 def show(result: Result, *, form: str, out: str | None, as_json: bool) -> None:

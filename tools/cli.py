@@ -12,10 +12,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import click
 
@@ -64,11 +65,32 @@ STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGH
 """Signals that stop a command, which clears up and says so; its exit code is then 128 and the signal's number."""
 
 
+class PipeClosed(Exception):
+    """Whoever read stdout closed it, as `| head` does."""
+
+
 @dataclass
 class Run:
     """What one run of the command line was asked for."""
 
     debug: bool = False
+
+
+@contextmanager
+def _closed_pipe_named() -> Iterator[None]:
+    """Raise PipeClosed for a closed stdout, for which click would end the process with code 1.
+
+    Astropy, when it clears up after it, raises something else.
+    """
+    try:
+        yield
+    except Exception as error:
+        first: BaseException | None = error
+        while first is not None and not isinstance(first, BrokenPipeError):
+            first = first.__cause__ or first.__context__
+        if first is None:
+            raise
+        raise PipeClosed from error
 
 
 def _debug_option() -> click.Option:
@@ -97,6 +119,16 @@ class Commands(click.Group):
         if not any(option.name == "debug" for option in command.params):
             command.params.append(_debug_option())
         return command
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the words of the call, which may show a help."""
+        with _closed_pipe_named():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with _closed_pipe_named():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -148,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return answer if isinstance(answer, int) else 0
         except (Exception, KeyboardInterrupt) as error:
-            if run.debug:
+            if run.debug and not isinstance(error, BrokenPipeError | PipeClosed):
                 traceback.print_exc()
             return _report(error)
 
@@ -192,9 +224,9 @@ def _stoppable() -> Iterator[None]:
 def _report(error: BaseException) -> int:
     """Say on stderr what went wrong and return the exit code."""
     match error:
-        case BrokenPipeError():
+        case BrokenPipeError() | PipeClosed():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
-            return 1
+            return 128 + signal.SIGPIPE
         case click.exceptions.NoArgsIsHelpError():
             error.show()
             return error.exit_code
@@ -227,6 +259,7 @@ def _stop(error: BaseException) -> int:
 
 
 def _say(text: str, exit_code: int) -> int:
-    """Print one line on stderr."""
-    click.echo(f"skydb: {' '.join(text.split())}", err=True)
+    """Print one line on stderr, if somebody reads it."""
+    with suppress(BrokenPipeError):
+        click.echo(f"skydb: {' '.join(text.split())}", err=True)
     return exit_code

@@ -15,7 +15,7 @@ import pytest
 from astropy.table import Table
 
 from skydb.database import Database
-from skydb.query.connection import STANDARD, Connection
+from skydb.query.connection import STANDARD, Connection, StaleWarning, connect
 from skydb.store.commit import Changes
 from skydb.store.history import set_tag
 from skydb.tools.cli import main
@@ -182,6 +182,21 @@ def test_stale_cells_are_a_line_on_stderr(tmp_path: Path, capsys: pytest.Capture
     assert json.loads(said.out)["rows"][0]["n"] > 0
     assert said.err.startswith("skydb: ")
     assert "skydb refresh" in said.err
+
+
+def test_stale_cells_are_named_beside_the_error_that_they_may_cause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from skydb.ingest.addstar import addstar
+
+    db = new_database(tmp_path / "t.sky", cell_rows=1000)
+    addstar(db, write_night(tmp_path / "night", exposures=1, stars=30), workers=1, defer=True)
+    with connect(db) as con, pytest.warns(StaleWarning):
+        assert len(con.cone(0, 10, 180)) == 0
+    assert main(["lightcurve", str(db.root), "0", "10"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "skydb refresh" in first
+    assert "no object" in second
 
 
 @pytest.mark.parametrize("question", ["cone", "lightcurve", "measurements"])

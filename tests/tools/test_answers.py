@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 import skydb
+from skydb.query.formats import FORMATS
 from skydb.tools.cli import main
 
 
@@ -54,3 +58,37 @@ def test_what_is_no_object_id_is_said_plainly(db: str, id_: str, capsys: pytest.
     assert id_ in said
     assert "object" in said.lower()
     assert "type" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["cone", "--help"], ["status", "DB"], ["cone", "DB", "0", "0", "1", "--json"],
+     *(["sql", "DB", "SELECT i FROM range(30000) t(i)", "--format", form] for form in FORMATS)],
+    ids=lambda words: words[-1],
+)  # fmt: skip
+def test_closed_pipe_ends_quietly_in_every_format(
+    db: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stdout = io.TextIOWrapper(os.fdopen(writer, "wb"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert main([db if word == "DB" else word for word in words]) == 141
+    stdout.close()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["sql", "DB", "SELECT ra FROM objects"], ["cone", "DB", "0", "0", "1"]])
+@pytest.mark.parametrize("wide", [True, False])
+def test_text_of_an_answer_without_rows_says_so(
+    db: str, words: list[str], wide: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), write_through=True)
+    monkeypatch.setattr(stdout, "isatty", lambda: wide)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    words = [db if word == "DB" else word for word in words]
+    assert main(words) == main([*words, "--out", str(tmp_path / "f.txt")]) == 0
+    shown = stdout.buffer.getvalue().decode()  # type: ignore[attr-defined]  # of BytesIO
+    assert shown.splitlines()[-1] == (tmp_path / "f.txt").read_text().splitlines()[-1] == "(no rows)"
+    assert (" ra" in shown) == (not wide or "sql" in words)  # a head that is too wide for a terminal is left out
