@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlglot import exp
 
 from skydb.errors import UsageError
-from skydb.flags import FLAGS_OF_COLUMN, Origin, flag_rows, origin_of
+from skydb.flags import FLAGS_OF_COLUMN, Flags, Origin, flag_rows, origin_of
 
 from .flag_functions import FLAG_FUNCTIONS
 
@@ -31,15 +31,25 @@ def require_set_flags(query: exp.Expression, columns: Collection[tuple[str, str]
     Raises
     ------
     UsageError
-        Says why the flag is not there, and where it is to be had.
+        Says why the flag is not there, and where it is to be had; or a name is not written plainly.
     """
     for call in query.find_all(exp.Anonymous):
         flags = FLAG_FUNCTIONS.get(call.name.lower())
         if flags is None or _COLUMNS[flags] not in columns:
             continue
-        wanted = {str(argument.this).upper() for argument in call.expressions if isinstance(argument, exp.Literal)}
+        wanted = _name(call, flags)
         for name, bit, _ in flag_rows(flags):
             origin = origin_of(flags, bit)
-            if name in wanted and origin in _WHY:
+            if name == wanted and origin in _WHY:
                 problem, todo = _WHY[origin]
                 raise UsageError(f"the flag {name} {problem}", ".".join(_COLUMNS[flags]), todo)
+
+
+def _name(call: exp.Anonymous, flags: type[Flags]) -> str:
+    """Return the name that a function of flags is asked for, in upper case."""
+    match call.expressions:
+        case [exp.Literal(is_string=True) as name]:
+            return str(name.this).upper()
+    function = call.name.lower()
+    example = next(name for name, bit, _ in flag_rows(flags) if origin_of(flags, bit) is Origin.STORED)
+    raise UsageError(f"{function} takes one name in quotes", "SQL", f"write it as in {function}('{example}')")

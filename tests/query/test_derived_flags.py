@@ -129,6 +129,14 @@ def test_flag_that_is_never_set_is_refused(con: Connection, query: str) -> None:
         con.sql(query)
 
 
+@pytest.mark.parametrize(
+    "argument", ["", "name := 'PHOTOM_PSF'", "$$PHOTOM_PSF$$", "'PHOTOM' || '_PSF'", "3", "'PHOTOM_PSF', 'MASKED_PSF'"]
+)
+def test_flag_that_is_not_named_plainly_is_refused(con: Connection, argument: str) -> None:
+    with pytest.raises(UsageError, match=r"takes one name in quotes; write it as in measurement_flag\('BLEND_MEAS'\)"):
+        con.sql(f"SELECT count(*) FROM measurements WHERE db_flags & measurement_flag({argument}) > 0")
+
+
 def test_derived_flag_has_its_bit_in_a_table_that_has_it(con: Connection, curves: pa.Table) -> None:
     query = "SELECT count(*) AS n FROM curves WHERE (db_flags & measurement_flag('PHOTOM_PSF')) > 0"
     assert con.sql(query).arrow()["n"].to_pylist() == [with_bits(curves, MeasurementFlags.PHOTOM_PSF).num_rows]
