@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +18,7 @@ from skydb.ingest import batches, routing
 from skydb.ingest.addstar import addstar
 from skydb.ingest.readers.interface import Chunk, DetectionFilter, ReadRequest
 from skydb.ingest.readers.smf import SmfReader
+from skydb.ingest.routing import InputFile
 from tests.ingest.catalog_files import rows, write_cmf
 from tests.ingest.skies import (
     assert_same,
@@ -56,7 +57,22 @@ def barren(folder: Path) -> list[Path]:
     ]
 
 
-def test_files_without_detections_are_ingested_wherever_they_stand(tmp_path: Path, night: list[Path]) -> None:
+def read_together(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let every reading task take so many files, whatever their size."""
+    original = routing.group_files
+
+    def group_files(files: Sequence[InputFile], *, bytes_per_task: int) -> list[tuple[InputFile, ...]]:
+        if bytes_per_task == batches.BATCH_BYTES:
+            return original(files, bytes_per_task=bytes_per_task)
+        return [tuple(files[first : first + count]) for first in range(0, len(files), count)]
+
+    monkeypatch.setattr(batches, "group_files", group_files)
+
+
+def test_files_without_detections_are_ingested_wherever_they_stand(
+    tmp_path: Path, night: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_together(monkeypatch, 3)
     first = None
     for number, files in enumerate(permutations([*barren(tmp_path), night[0]])):
         db = new_database(tmp_path / f"{number}.sky")
@@ -71,12 +87,13 @@ def test_files_without_detections_are_ingested_wherever_they_stand(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("workers_end")
-def test_file_without_detections_that_a_worker_reads_first_is_ingested(
+def test_files_without_detections_that_workers_read_first_are_ingested(
     db: Database, tmp_path: Path, night: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "TASK_BYTES", 30_000)
-    report = addstar(db, [*barren(tmp_path), *night], workers=2)
-    assert [f.status for f in report.files] == ["ingested"] * 5
+    read_together(monkeypatch, 2)
+    empty, nowhere = barren(tmp_path)
+    report = addstar(db, [empty, night[0], nowhere, night[1]], workers=2)
+    assert [f.status for f in report.files] == ["ingested"] * 4
     check_conservation(db)
     check_nothing_is_left_over(db)
 
