@@ -130,6 +130,20 @@ def test_block_that_says_why_is_not_run(tmp_path: Path) -> None:
     assert blocks(page.read_text()) == []
 
 
+def test_commands_behind_the_claims_name_tests_that_are_there() -> None:
+    page = (DOCS / "how-to" / "check-the-claims.md").read_text()
+    named = [command.split() for command in re.findall(r"\bpytest ([^`\n]+)", page)]
+    assert len(named) >= 10
+    for words in named:
+        paths = [PROJECT / word for word in words if word.startswith("tests/")]
+        assert paths, words
+        files = [f for path in paths for f in ([path] if path.suffix else sorted(path.glob("test_*.py")))]
+        if "test_real_surveys.py" in paths[0].name:  # its tests are sections of the page
+            files.append(DOCS / "how-to" / "real-surveys.md")
+        chosen = words[words.index("-k") + 1] if "-k" in words else "def test_"
+        assert any(chosen in f.read_text() for f in files), words
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
