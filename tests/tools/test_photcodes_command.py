@@ -103,6 +103,6 @@ def test_ingest_into_a_new_database_says_how_to_get_photcodes(
     assert "no photcode named 'C.R'; there are no photcodes yet: `skydb photcodes DB` adds" in capsys.readouterr().err
     main(["photcodes", path, "--add", "R"])
     assert main(["addstar", path, file, "--photcode", "C.R"]) == 2
-    assert "did you mean 'R'? (`skydb photcodes DB` lists all and adds more" in capsys.readouterr().err
+    assert "known: R (`skydb photcodes DB` lists all and adds more" in capsys.readouterr().err
     assert main(["addstar", path, file]) == 3
     assert "give one with --photcode: one that `skydb photcodes DB` lists" in capsys.readouterr().out
