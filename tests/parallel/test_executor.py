@@ -106,10 +106,12 @@ list(ProcessExecutor(2).map(work, range(2)))
 
 def test_workers_die_with_a_parent_that_was_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        workers = [int(parent.stdout.readline()) for _ in range(2)]
-        assert all(map(is_alive, workers))
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            workers = [int(parent.stdout.readline()) for _ in range(2)]
+            assert all(map(is_alive, workers))
+        finally:
+            parent.kill()  # whatever fails: leaving the block waits for it
         assert parent.stdout.read() == ""  # ends when the last process that could write closes its files
     for _ in range(1000):
         if not any(map(is_alive, workers)):
