@@ -96,7 +96,7 @@ import ctypes, os, sys, time
 from skydb.parallel.executor import ProcessExecutor
 
 def work(item):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # at once: a line that is printed may be cut in two by the other worker's
     time.sleep(0.5)  # so that the other worker takes the other item
     ctypes.PyDLL(None).sleep(600)  # no thread of Python runs meanwhile, as in a compiled kernel
 
