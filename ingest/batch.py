@@ -46,13 +46,6 @@ class ImageBatch:
         ids: np.ndarray = self.images.column("image_id").to_numpy()
         return ids
 
-    def positions_of(self, image_ids: np.ndarray) -> np.ndarray:
-        """Return where each image stands in this batch; -1 where it does not."""
-        if not len(self.ids):
-            return np.full(len(image_ids), -1)
-        at = np.minimum(np.searchsorted(self.ids, image_ids), len(self.ids) - 1)
-        return np.where(self.ids[at] == image_ids, at, -1)
-
     @cached_property
     def surveys(self) -> list[int]:
         """The exposure ids of the reference surveys of the batch."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skydb.arguments import at_least_one
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
-from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, writing
+from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, refuse_network_file_system, writing
 from skydb.store.command_line import recorded
 from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
 from skydb.store.files import fsync_directory, make_directory
@@ -70,6 +70,7 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     """
     root = given_path(path)
     cell_rows = at_least_one(cell_rows, "cell_rows")
+    refuse_network_file_system(root)
     identity = uuid.uuid4().hex
     with clear_disk_errors(root), _new_folder(root):
         _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})

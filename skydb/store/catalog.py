@@ -26,6 +26,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 
 
+MOUNTS = Path("/proc/mounts")
+
+
 def refuse_network_file_system(root: Path) -> None:
     """Refuse a directory on a network file system, where SQLite's locks do not hold.
 
@@ -34,12 +37,11 @@ def refuse_network_file_system(root: Path) -> None:
     UsageError
         The directory lies on a network file system.
     """
-    mounts = Path("/proc/mounts")
-    if not mounts.exists():
+    if not MOUNTS.exists():
         return
     best, kind = "", ""
     target = str(root.resolve())
-    for line in mounts.read_text().splitlines():
+    for line in MOUNTS.read_text().splitlines():
         _, point, file_system = line.split()[:3]
         if (target == point or target.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
             best, kind = point, file_system

@@ -13,6 +13,7 @@ import pytest
 import skydb.database as database
 from skydb.database import Database
 from skydb.errors import BusyError, DataError, UsageError
+from skydb.store import catalog
 from skydb.store.catalog import alive, reading
 from skydb.store.cells import Cell
 from skydb.store.layout import CATALOG, manifest_path
@@ -110,3 +111,15 @@ def test_files_of_cells_are_those_of_each_cell(tmp_path: Path) -> None:
     answers = snapshot.files_of_cells("object_seeds", [nowhere, cell, cell])
     assert answers == [[], *[db.snapshot().files("object_seeds", cell)] * 2]
     assert len(answers[1]) == 1
+
+
+def test_network_file_system_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"disk / ext4 rw 0 0\nserver:/export {tmp_path / 'far'} nfs4 rw 0 0\n")
+    monkeypatch.setattr(catalog, "MOUNTS", mounts)
+    with pytest.raises(UsageError, match=r"may not lie on a network file system \(nfs4\)"):
+        database.create(tmp_path / "far" / "survey.sky")
+    assert not (tmp_path / "far").exists()
+    assert database.create(tmp_path / "farther.sky").root == tmp_path / "farther.sky"

@@ -97,11 +97,6 @@ def random_numbers(name: str) -> np.random.Generator:
     return np.random.default_rng([SEED, *name.encode()])
 
 
-def size_of(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def machine() -> dict[str, Any]:
     """Return what a time depends on: cores, memory, load, versions."""
     import os
