@@ -12,6 +12,7 @@ from pathlib import Path
 
 from skydb.errors import CommitConflict, UsageError
 from skydb.store.compact import compact
+from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
 from skydb.store.history import known_digests
 from skydb.store.scratch import drop_uncommitted, scratch
@@ -119,6 +120,7 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
             tasks = [RouteTask(g, request, place.path) for g in group_files(files, bytes_per_task=share)]
             routed = tuple(executor.map(route_files, tasks, progress=progress))
         batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
+        reached("addstar.read")
         for _ in range(ATTEMPTS - 1):
             try:
                 return store_batch(job, batch)

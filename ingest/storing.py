@@ -20,6 +20,7 @@ from skydb.errors import BusyError
 from skydb.schema.photcodes import Photcodes
 from skydb.sky.partition import merge_ranges
 from skydb.store.commit import Changes, ImageKey, LogEntry
+from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import known_digests, known_images
 from skydb.store.parquet import sort_rows
@@ -86,6 +87,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         rows = _rows_touched(batch, base, reach)
         executor = job.executor_of(rows / LINKED_ROWS_PER_SECOND)
         linked = link_cells(reach.cells, _link_task(job, batch, base), executor, progress=progress)
+    reached("addstar.linked")
     with job.clock.step("write") as progress:
         images_cal = first_zero_points(base.images.images, base.terms, linked.n_measurements)
         task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
@@ -95,6 +97,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         tables = _write_tables(batch, base, {"images_cal": images_cal, "exposures": exposures})
         written = Written(cells, tables, tuple(exposures.column("exposure_id").to_pylist()))
     reports = _reports(batch, base, linked)
+    reached("addstar.written")
     with job.clock.step("commit"):
         job.db.commit(_changes(job, batch, base, reach, written, reports))
     return reports

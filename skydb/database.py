@@ -15,6 +15,7 @@ from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_dis
 from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, refuse_network_file_system, writing
 from skydb.store.command_line import recorded
 from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
+from skydb.store.crashpoints import reached
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, given_path, manifest_path
 from skydb.store.locks import alone
@@ -74,8 +75,10 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     identity = uuid.uuid4().hex
     with clear_disk_errors(root), _new_folder(root):
         _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
+        reached("create.built")
         for name in (*_FOLDERS, CATALOG):  # the catalog makes it a database: last
             (root / _NEW / name).rename(root / name)
+            reached("create.moved")
         (root / _NEW).rmdir()
         fsync_directory(root)
     return Database(root, identity, cell_rows)
@@ -96,6 +99,7 @@ def _new_folder(root: Path) -> Iterator[None]:
         make_directory(root)
         with _held(root):
             _remove_parts(root)
+            reached("create.begun")
             try:
                 yield
             except BaseException:

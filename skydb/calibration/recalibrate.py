@@ -19,6 +19,7 @@ from skydb.errors import CommitConflict
 from skydb.parallel.executor import Executor, Progress
 from skydb.store.cells import Cell
 from skydb.store.commit import WHOLE_SKY, Calibration, Changes
+from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file
 from skydb.store.scratch import Scratch, scratch
@@ -154,6 +155,7 @@ def apply_to_all(
             recalibrate = partial(recalibrate_cell, task=_task(snapshot, place, terms))
             written = rewriting.run(snapshot, snapshot.cells(), recalibrate)
             added = place.store(snapshot, prepared.images_cal, "images_cal")
+            reached("apply.written")
             return commit(_changes(snapshot, prepared, written, added))
 
         return _until_committed(attempt)
@@ -214,6 +216,7 @@ def refresh(
             written = rewriting.run(snapshot, cells, partial(refresh_cell, task=_task(snapshot, place)))
             if not written:
                 return None
+            reached("refresh.written")
             sky = sky_of([w.cell for w in written])
             return commit(Changes(
                 "refresh", "refresh", snapshot.id, adds=tuple(f for w in written for f in w.adds),

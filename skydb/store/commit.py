@@ -24,6 +24,7 @@ from skydb.errors import CommitConflict, DataError
 from .catalog import FORMAT_VERSION, reading, writing
 from .cells import Cell
 from .command_line import recorded
+from .crashpoints import reached
 from .files import DataFile, write_durably
 from .layout import manifest_path
 
@@ -107,8 +108,11 @@ def commit(root: Path, changes: Changes) -> int:
     DataError
         An image or a file that they bring is already in the database.
     """
+    reached("commit.begun")
     snapshot = transact(root, changes)
+    reached("commit.committed")
     write_manifest(root, snapshot)
+    reached("commit.acknowledged")
     return snapshot
 
 
@@ -116,11 +120,16 @@ def transact(root: Path, changes: Changes) -> int:
     """Move the catalog, in one transaction, and return the new snapshot; it has no manifest yet."""
     with writing(root) as connection:
         _check_base(connection, changes)
+        reached("commit.checked")
         snapshot = _insert_snapshot(connection, changes)
+        reached("commit.numbered")
         _end_files(connection, changes, snapshot)
+        reached("commit.files-ended")
         _insert_files(connection, changes.adds, snapshot)
+        reached("commit.files-added")
         _replace_cells(connection, changes, snapshot)
         _insert_log(connection, changes, snapshot)
+        reached("commit.moved")
     return snapshot
 
 

@@ -21,6 +21,7 @@ from skydb.schema.tables import TABLES
 
 from .cells import Cell
 from .commit import NOWHERE, Changes
+from .crashpoints import reached
 from .files import DataFile
 from .parquet import read_file, sort_rows
 from .scratch import Scratch, drop_uncommitted, scratch
@@ -173,7 +174,9 @@ def compact(
             if not chosen and not folded:
                 return None
             task = partial(compact_cell, snapshot=snapshot, place=place, cell_rows=cell_rows)
-            return commit(_changes(snapshot, list(executor.map(task, chosen, progress=progress)), folded))
+            done = list(executor.map(task, chosen, progress=progress))
+            reached("compact.written")
+            return commit(_changes(snapshot, done, folded))
 
         for _ in range(ATTEMPTS - 1):
             try:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from .crashpoints import reached
+
 Written = TypeVar("Written")
 
 
@@ -89,17 +91,22 @@ def write_durably(path: Path, write: Callable[[Path], Written]) -> Written:
     """
     make_directory(path.parent)
     temporary = temporary_of(path)
+    reached("file.begun")
     try:
         written = write(temporary)
+        reached("file.filled")
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        reached("file.synced")
         temporary.rename(path)
+        reached("file.renamed")
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # writers do not always say where
             error.filename = str(path)
         raise
     fsync_directory(path.parent)
+    reached("file.durable")
     return written
 
 

@@ -17,6 +17,7 @@ from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading, writing
 from .commit import now
+from .crashpoints import reached
 from .files import write_durably
 from .layout import CATALOG, tag_path
 from .snapshot import Snapshot, snapshot_number
@@ -114,6 +115,7 @@ def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
         if taken:
             raise UsageError(f"tag {tag!r} names snapshot {taken[0]} already", str(root), "choose another name")
         write_durably(tag_path(root, tag), lambda path: _copy_catalog(root, path, row))
+        reached("tag.published")
         connection.execute(_INSERT_TAG, row)
     return number
 

@@ -23,6 +23,7 @@ from skydb.errors import SkydbError, clear_disk_errors
 
 from .catalog import reading
 from .cells import Cell
+from .crashpoints import reached
 from .files import DataFile, make_directory, temporary_of
 from .layout import WORK, data_path, new_name
 from .locks import alone, shared, wait_alone
@@ -52,7 +53,9 @@ class Scratch:
         root = snapshot.host_roots[host]
         path = root / data_path(table, key, name)
         with shared(self.path), self._noted(path, snapshot.root):
-            return store_rows(root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name)
+            file = store_rows(root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name)
+            reached("store.stored")
+            return file
 
     @contextmanager
     def _noted(self, path: Path, root: Path) -> Iterator[None]:
@@ -60,6 +63,7 @@ class Scratch:
         note = self.path / f"{path.stem}{_NOTE}"
         try:
             note.write_text(str(path.relative_to(root) if path.is_relative_to(root) else path))
+            reached("store.noted")
             yield
         except BaseException:
             with suppress(OSError):  # then the note stays, for whoever clears up
@@ -81,6 +85,7 @@ def scratch(root: Path) -> Iterator[Scratch]:
         sweep(root)
         with ExitStack() as held:
             folder, handle = _new_folder(root / WORK, held)
+            reached("job.opened")
             try:
                 yield Scratch(folder)
             finally:
@@ -99,8 +104,10 @@ def _new_folder(parent: Path, held: ExitStack) -> tuple[Path, int]:
 def _end(root: Path, folder: Path, handle: int) -> None:
     """Clear up after a job; where the disk does not let it, its folder is left to the next job."""
     ended = folder.with_name(f"{folder.name}.ended")
+    reached("job.ending")
     with suppress(OSError, SkydbError):
         folder.rename(ended)  # a task that still runs finds it gone, and stores no more
+        reached("job.renamed")
         wait_alone(handle)  # … but for the file that it is writing
         _clear(root, ended)
 
@@ -120,7 +127,9 @@ def _clear(root: Path, folder: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.suffix != _NOTE:
             entry.unlink(missing_ok=True)
+    reached("job.emptied")
     drop_uncommitted(root, folder)
+    reached("job.files-dropped")
     shutil.rmtree(folder, ignore_errors=True)
 
 
