@@ -7,6 +7,7 @@ data/<table>/<name>.parquet                               global tables
 commits/<snapshot>.json                                   one manifest per commit
 tags/<tag>.sqlite                                         read-only copies of the catalog
 work/                                                     temporary files of running jobs
+leases/<snapshot>                                         held by whoever reads the snapshot
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ DATA = "data"
 COMMITS = "commits"
 TAGS = "tags"
 WORK = "work"
+LEASES = "leases"
 PIXELS_PER_DIR = 10_000
 
 
@@ -79,3 +81,8 @@ def manifest_path(root: Path, snapshot: int) -> Path:
 def tag_path(root: Path, tag: str) -> Path:
     """Return the path of a published tag."""
     return root / TAGS / f"{tag}.sqlite"
+
+
+def lease_path(root: Path, snapshot: int) -> Path:
+    """Return the path of the file that readers of a snapshot hold."""
+    return root / LEASES / str(snapshot)
