@@ -20,8 +20,8 @@ from skydb.calibration.recalibrate import Prepared, apply_to_all
 from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
 from skydb.parallel.executor import Executor, executor_for
+from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
-from skydb.store.commit import Calibration
 from skydb.store.scratch import scratch
 from skydb.store.snapshot import Snapshot
 

@@ -9,7 +9,7 @@ import numpy as np
 from skydb.kernels.distinct import distinct
 from skydb.sky.partition import merge_ranges, plan_cells
 from skydb.store.cells import Cell
-from skydb.store.commit import NOWHERE, WHOLE_SKY
+from skydb.store.changes import NOWHERE, WHOLE_SKY
 from skydb.store.snapshot import Snapshot
 
 from .routing import PLAN_ORDER

@@ -19,7 +19,7 @@ from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import BusyError
 from skydb.schema.photcodes import Photcodes
 from skydb.sky.partition import merge_ranges
-from skydb.store.commit import Changes, ImageKey, LogEntry
+from skydb.store.changes import Changes, ImageKey, LogEntry
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import known_digests, known_images

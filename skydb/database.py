@@ -13,14 +13,21 @@ from pathlib import Path
 from skydb.arguments import at_least_one
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
 from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, refuse_network_file_system, writing
+from skydb.store.cells import LOCAL
+from skydb.store.changes import NOWHERE, Changes
 from skydb.store.command_line import recorded
-from skydb.store.commit import NOWHERE, Changes, commit, now, pack_ranges, write_manifest
+from skydb.store.commit import commit, now
 from skydb.store.crashpoints import reached
 from skydb.store.files import fsync_directory, make_directory
-from skydb.store.layout import CATALOG, COMMITS, DATA, TAGS, WORK, given_path, manifest_path
+from skydb.store.layout import CATALOG, COMMITS, DATA, LEASES, TAGS, WORK, given_path
+from skydb.store.leases import pinning, take_lease
 from skydb.store.locks import alone
+from skydb.store.manifest import complete_head, write_manifest
 from skydb.store.mending import how_to_mend
+from skydb.store.ranges import pack_ranges
+from skydb.store.record import Record, apply_record
 from skydb.store.snapshot import Snapshot, snapshot_number
+from skydb.store.tags import publish_missing_tags
 
 DEFAULT_CELL_ROWS = 500_000
 
@@ -37,9 +44,10 @@ class Database:
     cell_rows: int
 
     def snapshot(self, at: int | str | None = None) -> Snapshot:
-        """Return a snapshot by number or tag, or the newest."""
-        number, calibration = snapshot_number(self.root, at)
-        return Snapshot(self.root, self.id, number, calibration)
+        """Return a snapshot by number or tag, or the newest; as long as it is there, `gc` does not give it up."""
+        with pinning(self.root):
+            number, calibration = snapshot_number(self.root, at)
+            return Snapshot(self.root, self.id, number, calibration, take_lease(self.root, number))
 
     def commit(self, changes: Changes) -> int:
         """Commit the changes; see `skydb.store.commit`."""
@@ -84,7 +92,7 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     return Database(root, identity, cell_rows)
 
 
-_FOLDERS = (DATA, COMMITS, TAGS, WORK)
+_FOLDERS = (DATA, COMMITS, TAGS, WORK, LEASES)
 _NEW = ".skydb-new"
 """Where a database is built, inside its folder."""
 
@@ -141,18 +149,17 @@ def _build(root: Path, meta: dict[str, str]) -> None:
         make_directory(root / folder)
     create_catalog(root, meta)
     with writing(root) as connection:
-        connection.execute("INSERT INTO calibrations VALUES (0, 'nominal', '', 0, 0, NULL, '{}', 0)")
-        connection.execute(
-            "INSERT INTO snapshots VALUES (0, NULL, ?, 'create', ?, ?, 0, ?)",
-            (now(), recorded("create"), __version__, pack_ranges(NOWHERE)),
-        )
+        apply_record(connection, Record(
+            (0, None, now(), "create", recorded("create"), __version__, 0, pack_ranges(NOWHERE)),
+            calibrations=((0, "nominal", "", 0, 0, None, "{}"),), added={"hosts": ((LOCAL, "", None, "active"),)},
+        ))  # fmt: skip
     write_manifest(root, 0)
 
 
 def open(path: str | PathLike[str]) -> Database:
     """Open an existing database.
 
-    A commit whose manifest was not written before a crash gets it now.
+    A commit whose manifest was not written before a crash gets it now, a tag its copy of the catalog.
 
     Raises
     ------
@@ -174,7 +181,7 @@ def open(path: str | PathLike[str]) -> Database:
     if int(meta["format"]) < FORMAT_VERSION:
         what = f"its format {meta['format']} is older than this skydb reads ({FORMAT_VERSION})"
         raise UsageError(what, str(root), "make it anew: `skydb create`, then ingest its files again")
-    if not manifest_path(root, head).exists():
-        with suppress(OSError, SkydbError):  # a reader may not write, and needs none
-            write_manifest(root, head)
+    with suppress(OSError, SkydbError):  # a reader may not write, and needs neither
+        complete_head(root)
+        publish_missing_tags(root)
     return Database(root, meta["database_id"], int(meta["cell_rows"]))

@@ -9,8 +9,8 @@ from os import PathLike, fspath
 from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError, did_you_mean
 from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
+from skydb.store.changes import Changes
 from skydb.store.command_line import one_line
-from skydb.store.commit import Changes
 from skydb.store.scratch import Scratch, scratch
 
 ATTEMPTS = 10

@@ -18,7 +18,7 @@ import pyarrow as pa
 from skydb.errors import CommitConflict
 from skydb.parallel.executor import Executor, Progress
 from skydb.store.cells import Cell
-from skydb.store.commit import WHOLE_SKY, Calibration, Changes
+from skydb.store.changes import WHOLE_SKY, Calibration, Changes
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file

@@ -320,7 +320,9 @@ HOSTS = Table(
     "hosts", "catalog", "machines or storage roots that keep cells",
     (
         _key("name", "string", "meta.id", "host name"),
-        _key("root", "string", "meta.ref.uri", "path or URL under which its files lie"),
+        _key("root", "string", "meta.ref.uri", "path or URL under which its files lie; empty: the database's own folder"),
+        _c("worker", "string", None, "meta.id", "Dask worker that reads it as local"),
+        _c("state", "string", None, "meta.code", "active, or draining: nothing new is placed there"),
     ),
     dvo="HostTable",
 )
@@ -336,6 +338,7 @@ SNAPSHOTS = Table(
         _c("version", "string", None, "meta.version", "version of skydb"),
         _c("calibration_id", "int64", None, "meta.id;phot.calib", "the current calibration"),
         _c("tags", "string", None, "meta.id", "its names"),
+        _c("expired_by", "int64", None, "meta.id", "the commit that gave it up; NULL: it can be read"),
     ),
 )
 
@@ -355,6 +358,8 @@ INGEST_LOG = Table(
         _c("n_measurements", "int64", None, "meta.number", "measurements that the kept rows made"),
         _c("n_nulled", "int64", None, "meta.number", "values that became NULL: NaN, a sentinel, an error below 0"),
         _c("reasons", "string", None, "meta.note", "rejected rows by reason, as JSON"),
+        _c("n_deleted", "int64", None, "meta.number", "rows whose measurements were deleted on request since"),
+        _c("n_deleted_measurements", "int64", None, "meta.number", "measurements deleted on request since"),
     ),
 )
 
@@ -372,71 +377,10 @@ CALIBRATIONS = Table(
     ),
 )
 
-STARPAR = Table(
-    "starpar", "sky", "stellar parameters of an object from a fit to its colours",
-    (
-        _OBJECT_ID,
-        _c("e_bv", "float32", "mag", "phot.color.excess", "reddening E(B-V)", dvo="E_BV"),
-        _c("e_bv_err", "float32", "mag", "stat.error;phot.color.excess", "error of e_bv"),
-        _c("distance_mod", "float32", "mag", "phot.mag.distMod", "distance modulus", dvo="DISTANCE_MOD"),
-        _c("distance_mod_err", "float32", "mag", "stat.error;phot.mag.distMod", "error of distance_mod"),
-        _c("m_r", "float32", "mag", "phys.magAbs", "absolute r magnitude", dvo="M_R"),
-        _c("m_r_err", "float32", "mag", "stat.error;phys.magAbs", "error of m_r"),
-        _c("feh", "float32", None, "phys.abund.Fe", "metallicity [Fe/H], dex", dvo="FEH"),
-        _c("feh_err", "float32", None, "stat.error;phys.abund.Fe", "error of feh"),
-    ),
-    sort=("object_id",), dvo="StarPar", extension=True,
-)
-
-_LENS_TERMS = tuple(
-    _c(f"{term}_{kernel}_{what}", "float32", None, "src.morph.param",
-       f"{term} of the {'object' if what == 'obj' else 'PSF'}, {'smear' if kernel == 'sm' else 'shear'} polarizability",
-       dvo=f"{term}_{kernel}_{what}".upper(), psphot=f"LENS_{term}_{kernel}_{what}".upper())
-    for what in ("obj", "psf") for kernel in ("sm", "sh") for term in ("x11", "x12", "x22", "e1", "e2")
-)
-_LENS_PSF = (
-    _c("e1_psf", "float32", None, "src.morph.param", "ellipticity e1 of the PSF", dvo="E1_PSF", psphot="LENS_E1_PSF"),
-    _c("e2_psf", "float32", None, "src.morph.param", "ellipticity e2 of the PSF", dvo="E2_PSF", psphot="LENS_E2_PSF"),
-)
-
-LENSING = Table(
-    "lensing", "sky", "weak-lensing moments of one measurement",
-    (_OBJECT_ID, _IMAGE_ID, _DET_ID, _CODE, *_LENS_TERMS, *_LENS_PSF),
-    sort=("object_id", "image_id", "det_id"), dvo="Lensing", extension=True,
-)
-
-LENS_OBJECTS = Table(
-    "lens_objects", "sky", "mean weak-lensing moments of one object in one band",
-    (_OBJECT_ID, _key("band", "string", "instr.bandpass", "mean band"),
-     _c("n_measurements", "int32", None, "meta.number", "measurements averaged"), *_LENS_TERMS, *_LENS_PSF),
-    sort=("object_id", "band"), dvo="LensObj", extension=True,
-)
-
-GALPHOT = Table(
-    "galphot", "sky", "galaxy model fits of one object in one image",
-    (
-        _OBJECT_ID, _IMAGE_ID, _DET_ID, _CODE,
-        _key("model", "string", "meta.code;src.morph", "DEV, EXP or SER"),
-        _c("mag", "float32", "mag", "phot.mag", "model magnitude", dvo="GAL_MAG"),
-        _c("mag_err", "float32", "mag", "stat.error;phot.mag", "error of mag", dvo="GAL_MAG_ERR"),
-        _c("major", "float32", "arcsec", "phys.angSize.smajAxis", "major half-light radius", dvo="GAL_MAJ"),
-        _c("major_err", "float32", "arcsec", "stat.error;phys.angSize.smajAxis", "error of major", dvo="GAL_MAJ_ERR"),
-        _c("minor", "float32", "arcsec", "phys.angSize.sminAxis", "minor half-light radius", dvo="GAL_MIN"),
-        _c("minor_err", "float32", "arcsec", "stat.error;phys.angSize.sminAxis", "error of minor", dvo="GAL_MIN_ERR"),
-        _c("theta", "float32", "deg", "pos.posAng", "position angle", dvo="GAL_THETA"),
-        _c("theta_err", "float32", "deg", "stat.error;pos.posAng", "error of theta", dvo="GAL_THETA_ERR"),
-        _c("sersic_index", "float32", None, "src.morph.param", "Sersic index", dvo="GAL_INDEX"),
-        _c("chi2", "float32", None, "stat.fit.chi2", "reduced chi-square of the fit", dvo="GAL_CHISQ"),
-        _c("n_pixels", "int32", None, "meta.number", "pixels fitted", dvo="GAL_NPIX"),
-        _c("flags", "uint32", None, _FLAG, "fit flags", dvo="GAL_FLAGS"),
-    ),
-    sort=("object_id", "image_id", "det_id", "model"), dvo="GalPhot", extension=True,
-)
-
 TABLES: dict[str, Table] = {
     t.name: t
     for t in (
         OBJECT_SEEDS, OBJECTS, OBJECT_BANDS, MEASUREMENTS, MEASUREMENTS_CAL, IMAGES, IMAGES_CAL, EXPOSURES, PHOTCODES,
-        CELLS, HOSTS, SNAPSHOTS, INGEST_LOG, CALIBRATIONS, STARPAR, LENSING, LENS_OBJECTS, GALPHOT,
+        CELLS, HOSTS, SNAPSHOTS, INGEST_LOG, CALIBRATIONS,
     )
 }

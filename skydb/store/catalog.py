@@ -1,6 +1,6 @@
 """The catalog: one SQLite file that says which immutable files make each snapshot.
 
-Rows live from `begin_snapshot` until `end_snapshot` (NULL: still). Only `commit.py` writes here.
+Rows live from `begin_snapshot` until `end_snapshot` (NULL: still). What changes it is in `record.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .catalog_tables import catalog_sql
 from .layout import CATALOG
 from .mending import how_to_mend
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 BUSY_SECONDS = 60
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -59,7 +59,6 @@ def create_catalog(root: Path, meta: dict[str, str]) -> None:
         _make_durable(connection)
         connection.executescript(catalog_sql())
         connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
-        connection.execute("INSERT INTO hosts VALUES ('local', '')")
         connection.commit()
 
 

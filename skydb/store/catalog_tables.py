@@ -22,19 +22,32 @@ _LIFE = (
 )
 
 
+_FOLLOWING = frozenset({"begin_snapshot", "end_snapshot", "moved_snapshot", "expired_by"})
+"""Columns whose values follow from which commits there were."""
+
+
 @dataclass(frozen=True)
 class CatalogTable:
-    """One table of the catalog: its columns as SQL declares them, each with what it means."""
+    """One table of the catalog: its columns as SQL declares them, each with what it means (a constraint: nothing).
+
+    `key` are the columns that tell its live rows apart, where rows have a life.
+    """
 
     name: str
     meaning: str
     columns: tuple[tuple[str, str], ...]
     options: str = ""
+    key: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
-        return tuple(declared.split()[0] for declared, _ in self.columns)
+        return tuple(declared.split()[0] for declared, meaning in self.columns if meaning)
+
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """The columns that a commit brings with a row; the others follow from commits."""
+        return tuple(name for name in self.names if name not in _FOLLOWING)
 
     @property
     def sql(self) -> str:
@@ -55,29 +68,33 @@ CATALOG_TABLES = (
         ),
         ("writes BLOB NOT NULL", "the sky that it changed: half-open ranges of order-29 pixels, as pairs of"
                                  " little-endian int64, compressed by zlib"),
+        ("expired_by INTEGER", "the commit that gave it up, so that its files may be gone; NULL: none"),
     )),
     CatalogTable("tags", "names of snapshots", (
-        ("tag TEXT PRIMARY KEY", "the name"),
+        ("tag TEXT NOT NULL", "the name"),
         ("snapshot INTEGER NOT NULL", "what it names"),
-        ("time TEXT NOT NULL", "when it was set: UTC, ISO 8601"),
-    ), " WITHOUT ROWID"),
+        *_LIFE,
+    ), key=("tag",)),
     CatalogTable("hosts", "where files lie", (
-        ("name TEXT PRIMARY KEY", "the host; `local` is always there"),
-        ("root TEXT NOT NULL", "folder to which `files.path` is relative; empty: the database's own"),
-    ), " WITHOUT ROWID"),
+        ("name TEXT NOT NULL", "the host; `local` is always there"),
+        ("root TEXT NOT NULL", "folder or URL to which `files.path` is relative; empty: the database's own folder"),
+        ("worker TEXT", "the Dask worker that reads it as local; NULL: none"),
+        ("state TEXT NOT NULL", "`active`; `draining`: nothing new is placed there"),
+        *_LIFE,
+    ), key=("name",)),
     CatalogTable("cells", "the pixels into which the sky tables are cut", (
         *_as_shown("cells", "norder INTEGER NOT NULL", "npix INTEGER NOT NULL"),
         ("host TEXT NOT NULL", "the host that new files of the cell go to"),
         *_as_shown("cells", "drift_arcsec REAL NOT NULL"),
         ("stale INTEGER NOT NULL", "1: `objects` and `object_bands` wait for `skydb refresh`; else 0"),
         *_LIFE,
-    )),
-    CatalogTable("files", "the Parquet files", (
-        ("name TEXT PRIMARY KEY", "32 hexadecimal digits, never used again"),
+    ), key=("norder", "npix")),
+    CatalogTable("files", "the Parquet files; one that a rollback brought back has several lives", (
+        ("name TEXT NOT NULL", "32 hexadecimal digits, never used for another file"),
         ("table_name TEXT NOT NULL", "the table whose rows it holds"),
         ("norder INTEGER", "order of its cell; NULL: a global table's"),
         ("npix INTEGER", "number of its cell; NULL: a global table's"),
-        ("host TEXT NOT NULL", "the host on which it lies"),
+        ("host TEXT NOT NULL", "the host on which it lies now, whichever snapshot is read"),
         ("path TEXT NOT NULL", "where it lies there, relative to the host's root"),
         ("rows INTEGER NOT NULL", "its rows"),
         ("bytes INTEGER NOT NULL", "its size"),
@@ -87,24 +104,29 @@ CATALOG_TABLES = (
         ("base TEXT", "of `measurements_cal`: name of the raw file beside which it lies, row by row; else NULL"),
         ("min_key INTEGER", "first value of the first sort column, fraction dropped; NULL: no rows, or no number"),
         ("max_key INTEGER", "the same of the last value"),
+        ("schema_version INTEGER NOT NULL", "version of the declared tables by which it was written"),
+        ("backup TEXT", "the host that has a second copy of it, at the same path; NULL: none"),
+        ("moved_snapshot INTEGER", "the commit that last changed `host` or `backup`; NULL: none"),
         *_LIFE,
-    )),
+        ("PRIMARY KEY (name, begin_snapshot)", ""),
+    ), key=("name",)),
     CatalogTable("ingest_log", TABLES["ingest_log"].meaning, (
         *_as_shown(
             "ingest_log", "file TEXT NOT NULL", "digest TEXT NOT NULL", "bytes INTEGER NOT NULL",
             "format TEXT NOT NULL", "n_images INTEGER NOT NULL", "n_in INTEGER NOT NULL", "n_matched INTEGER NOT NULL",
             "n_new INTEGER NOT NULL", "n_rejected INTEGER NOT NULL", "n_measurements INTEGER NOT NULL",
-            "n_nulled INTEGER NOT NULL", "reasons TEXT NOT NULL",
+            "n_nulled INTEGER NOT NULL", "reasons TEXT NOT NULL", "n_deleted INTEGER NOT NULL",
+            "n_deleted_measurements INTEGER NOT NULL",
         ),
         *_LIFE,
-    )),
+    ), key=("digest",)),
     CatalogTable("image_index", "which images came, to refuse them a second time", (
         ("image_id INTEGER NOT NULL", "as in `images`"),
         ("image_key TEXT NOT NULL", "what `image_id` is the hash of"),
         ("exposure_id INTEGER NOT NULL", "as in `exposures`"),
         ("digest TEXT NOT NULL", "of the ingested file that brought it"),
         *_LIFE,
-    )),
+    ), key=("image_id",)),
     CatalogTable("calibrations", TABLES["calibrations"].meaning, (
         *_as_shown(
             "calibrations", "calibration_id INTEGER PRIMARY KEY", "kind TEXT NOT NULL", "bands TEXT NOT NULL",
@@ -112,7 +134,28 @@ CATALOG_TABLES = (
         ),
         _LIFE[0],
     )),
+    CatalogTable("aliases", "object ids that stand for others, into which their objects were merged", (
+        ("alias_id INTEGER NOT NULL", "the id that was published"),
+        ("object_id INTEGER NOT NULL", "the object that it means now"),
+        ("database_id TEXT NOT NULL", "the database that it comes from"),
+        *_LIFE,
+    ), key=("alias_id",)),
+    CatalogTable("declarations", "tables of the user's own", (
+        ("name TEXT NOT NULL", "the table"),
+        ("text TEXT NOT NULL", "its declaration, as JSON"),
+        *_LIFE,
+    ), key=("name",)),
+    CatalogTable("removals", "copies of files that the catalog needs no more, until they are removed", (
+        ("name TEXT NOT NULL", "the file"),
+        ("host TEXT NOT NULL", "the host on which the copy lies"),
+        ("path TEXT NOT NULL", "where it lies there, relative to the host's root"),
+        ("since_snapshot INTEGER NOT NULL", "the commit since which it is not needed"),
+        ("PRIMARY KEY (name, host)", ""),
+    ), " WITHOUT ROWID"),
 )  # fmt: skip
+
+LIVING = tuple(table for table in CATALOG_TABLES if table.key)
+"""The tables whose rows have a life."""
 
 _INDEXES = """
 CREATE UNIQUE INDEX live_cells ON cells (norder, npix) WHERE end_snapshot IS NULL;
@@ -128,6 +171,13 @@ CREATE INDEX log_by_begin ON ingest_log (begin_snapshot);
 CREATE UNIQUE INDEX live_images ON image_index (image_id) WHERE end_snapshot IS NULL;
 CREATE INDEX ended_images ON image_index (image_id) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX images_of_snapshot ON image_index (begin_snapshot);
+CREATE UNIQUE INDEX live_tags ON tags (tag) WHERE end_snapshot IS NULL;
+CREATE UNIQUE INDEX live_hosts ON hosts (name) WHERE end_snapshot IS NULL;
+CREATE UNIQUE INDEX live_aliases ON aliases (alias_id) WHERE end_snapshot IS NULL;
+CREATE INDEX aliases_of_snapshot ON aliases (begin_snapshot);
+CREATE UNIQUE INDEX live_declarations ON declarations (name) WHERE end_snapshot IS NULL;
+CREATE INDEX kept_snapshots ON snapshots (snapshot) WHERE expired_by IS NULL;
+CREATE INDEX moved_files ON files (moved_snapshot) WHERE moved_snapshot IS NOT NULL;
 """
 """Files lie in the order in which they came, and live and ended ones have an index each: against one B-tree by name and
 one index for both, replacing the files of 10,000 of 100,000 cells takes half the time, a catalog a sixth less space."""
@@ -148,7 +198,7 @@ def _page_lines() -> Iterator[str]:
     for table in CATALOG_TABLES:
         yield from ("", f"## {table.name}", "", f"{table.meaning[0].upper()}{table.meaning[1:]}.", "")
         yield from ("| column | type | meaning |", "|---|---|---|")
-        for declared, meaning in table.columns:
+        for declared, meaning in (column for column in table.columns if column[1]):
             name, kind = declared.split()[:2]
             yield f"| `{name}` | {kind} | {meaning} |"
     yield ""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LOCAL = "local"
+"""The host of files in the database's own folder."""
+
 OBJECT_ORDER = 29
 """Order of the pixels that name objects."""
 
@@ -18,7 +21,7 @@ class Cell:
 
     norder: int
     npix: int
-    host: str = "local"
+    host: str = LOCAL
     drift_arcsec: float = 0.0
     stale: bool = False
 

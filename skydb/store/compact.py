@@ -20,7 +20,7 @@ from skydb.parallel.executor import Executor, Progress
 from skydb.schema.tables import TABLES
 
 from .cells import Cell
-from .commit import NOWHERE, Changes
+from .changes import NOWHERE, Changes
 from .crashpoints import reached
 from .files import DataFile
 from .parquet import read_file, sort_rows

@@ -24,7 +24,7 @@ POINTS = (
     "addstar.read", "addstar.linked", "addstar.written", "compact.written", "apply.written", "refresh.written",
     "tag.published",
     # the transaction, and the manifest after it
-    "commit.begun", "commit.checked", "commit.numbered", "commit.files-ended", "commit.files-added", "commit.moved",
+    "commit.begun", "commit.checked", "commit.numbered", "commit.ended", "commit.added", "commit.applied",
     "commit.committed", "commit.acknowledged",
 )  # fmt: skip
 """Every point, declared once."""

@@ -37,7 +37,8 @@ class DataFile:
 
     `norder`, `npix` are None for global tables. `tail_start`, `tail_crc` are those of its `Tail`. `base` is the name
     of the raw file that this one lies beside row by row (measurements_cal). `min_key`, `max_key` bound the first sort
-    column: object_id, or whole mjd.
+    column: object_id, or whole mjd. `schema_version` is that of the declared tables by which it was written. It lies on
+    `host`, and a second copy at the same path on `backup`, if that is not None.
     """
 
     name: str
@@ -54,6 +55,8 @@ class DataFile:
     base: str | None = None
     min_key: int | None = None
     max_key: int | None = None
+    schema_version: int = 1
+    backup: str | None = None
 
     def at(self, path: Path) -> StoredFile:
         """Return the file where it lies."""
@@ -83,14 +86,14 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def write_durably(path: Path, write: Callable[[Path], Written]) -> Written:
+def write_durably(path: Path, write: Callable[[Path], Written], *, temporary: Path | None = None) -> Written:
     """Create a file whole or not at all: temporary name, fsync, rename, fsync of the directory.
 
     `write` fills the file at the temporary path that it is given, and what it returns is returned; on any failure
     nothing is left behind.
     """
     make_directory(path.parent)
-    temporary = temporary_of(path)
+    temporary = temporary or temporary_of(path)
     reached("file.begun")
     try:
         written = write(temporary)

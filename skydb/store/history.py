@@ -1,26 +1,18 @@
-"""The catalog's own tables as Arrow, and the names of snapshots."""
+"""The catalog's own tables as Arrow, and what it remembers of ingested files and images."""
 
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from skydb.errors import UsageError, clear_disk_errors
 from skydb.schema.tables import TABLES
 
-from .catalog import alive, reading, writing
-from .commit import now
-from .crashpoints import reached
-from .files import write_durably
-from .layout import CATALOG, tag_path
-from .snapshot import Snapshot, snapshot_number
+from .catalog import alive, reading
+from .snapshot import Snapshot
 
 _QUERIES: dict[str, Callable[[int], str]] = {
     "cells": lambda at: (
@@ -34,17 +26,18 @@ _QUERIES: dict[str, Callable[[int], str]] = {
             FROM files WHERE {alive(at)} GROUP BY norder, npix
         ) AS f USING (norder, npix) WHERE {alive(at)} ORDER BY norder, npix"""
     ),
-    "hosts": lambda at: "SELECT name, root FROM hosts ORDER BY name",
+    "hosts": lambda at: "SELECT name, root, worker, state FROM hosts WHERE end_snapshot IS NULL ORDER BY name",
     "snapshots": lambda at: (
         f"""
         SELECT snapshot, parent, time, kind, command, version, calibration_id,
-            (SELECT GROUP_CONCAT(tag, ' ') FROM tags WHERE tags.snapshot = snapshots.snapshot) AS tags
+            (SELECT GROUP_CONCAT(tag, ' ') FROM tags
+                WHERE tags.snapshot = snapshots.snapshot AND tags.end_snapshot IS NULL) AS tags, expired_by
         FROM snapshots WHERE snapshot <= {int(at)} ORDER BY snapshot"""
     ),
     "ingest_log": lambda at: (
         f"""
         SELECT file, digest, begin_snapshot AS snapshot, bytes, format, n_images, n_in, n_matched, n_new, n_rejected,
-            n_measurements, n_nulled, reasons
+            n_measurements, n_nulled, reasons, n_deleted, n_deleted_measurements
         FROM ingest_log WHERE {alive(at)} ORDER BY begin_snapshot, file"""
     ),
     "calibrations": lambda at: (
@@ -96,40 +89,6 @@ def lookup_query(table: str, columns: tuple[str, str], at: int) -> str:
         f" AND begin_snapshot <= {int(at)}"
     )
     return f"{chosen} AND end_snapshot IS NULL UNION ALL {chosen} AND end_snapshot > {int(at)}"
-
-
-def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
-    """Name a snapshot, publish a read-only copy of the catalog under the name, and return the snapshot's number.
-
-    Raises
-    ------
-    UsageError
-        The name is taken, or is not made of letters, digits, ".", "_" and "-" with a letter first.
-    """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,63}", tag):
-        raise UsageError(f"{tag!r} is not a tag", None, "use letters, digits, '.', '_', '-'; a letter first")
-    number, _ = snapshot_number(root, at)
-    row = (tag, number, now())
-    with clear_disk_errors(root), writing(root) as connection:
-        taken = connection.execute("SELECT snapshot FROM tags WHERE tag = ?", (tag,)).fetchone()
-        if taken:
-            raise UsageError(f"tag {tag!r} names snapshot {taken[0]} already", str(root), "choose another name")
-        write_durably(tag_path(root, tag), lambda path: _copy_catalog(root, path, row))
-        reached("tag.published")
-        connection.execute(_INSERT_TAG, row)
-    return number
-
-
-_INSERT_TAG = "INSERT INTO tags VALUES (?, ?, ?)"
-
-
-def _copy_catalog(root: Path, path: Path, tag: tuple[str, int, str]) -> None:
-    """Copy the catalog, and a tag that it is about to get, into one file that needs no write access to be read."""
-    with closing(sqlite3.connect(root / CATALOG)) as source, closing(sqlite3.connect(path)) as target:
-        source.backup(target)
-        target.execute(_INSERT_TAG, tag)
-        target.commit()
-        target.execute("PRAGMA journal_mode=DELETE")
 
 
 def summary(snapshot: Snapshot) -> dict[str, object]:

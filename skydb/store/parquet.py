@@ -19,6 +19,7 @@ from skydb.schema.tables import TABLES
 from skydb.sky.partition import in_ranges
 
 from .arrays import numbers_of, row_numbers
+from .cells import LOCAL
 from .checksums import Footer, damaged, footer_of, seal
 from .files import DataFile, StoredFile, Tail, digest_of, write_durably
 from .layout import data_path, new_name
@@ -79,7 +80,7 @@ def write_file(path: Path, rows: pa.Table, table: Table, *, metadata: dict[str, 
 
 def store_rows(
     root: Path, database: str, rows: pa.Table, table: str, *, cell: tuple[int, int] | None = None,
-    base: str | None = None, host: str = "local", name: str | None = None,
+    base: str | None = None, host: str = LOCAL, name: str | None = None,
 ) -> DataFile:  # fmt: skip
     """Write rows as a new immutable file under a storage root and return its description.
 
@@ -96,7 +97,7 @@ def store_rows(
     low, high = _key_bounds(rows, declared)
     return DataFile(
         name, table, norder, npix, host, relative, rows.num_rows, (root / relative).stat().st_size,
-        digest_of(root / relative), tail.start, tail.crc, base, low, high,
+        digest_of(root / relative), tail.start, tail.crc, base, low, high, SCHEMA_VERSION,
     )  # fmt: skip
 
 

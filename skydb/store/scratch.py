@@ -22,7 +22,7 @@ import pyarrow as pa
 from skydb.errors import SkydbError, clear_disk_errors
 
 from .catalog import reading
-from .cells import Cell
+from .cells import LOCAL, Cell
 from .crashpoints import reached
 from .files import DataFile, make_directory, temporary_of
 from .layout import WORK, data_path, new_name
@@ -49,7 +49,7 @@ class Scratch:
         FileNotFoundError
             The job has ended; nothing is stored.
         """
-        name, host, key = new_name(), cell.host if cell else "local", cell.key if cell else None
+        name, host, key = new_name(), cell.host if cell else LOCAL, cell.key if cell else None
         root = snapshot.host_roots[host]
         path = root / data_path(table, key, name)
         with shared(self.path), self._noted(path, snapshot.root):

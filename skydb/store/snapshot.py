@@ -18,11 +18,13 @@ from skydb.schema.tables import TABLES
 from .catalog import alive, reading
 from .cells import Cell
 from .files import DataFile, StoredFile
+from .leases import Lease
 from .mending import RESTORE
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
 
 _FILE_COLUMNS = (
-    "name, table_name, norder, npix, host, path, rows, bytes, digest, tail_start, tail_crc, base, min_key, max_key"
+    "name, table_name, norder, npix, host, path, rows, bytes, digest, tail_start, tail_crc, base, min_key, max_key,"
+    " schema_version, backup"
 )
 
 
@@ -30,19 +32,21 @@ _FILE_COLUMNS = (
 class Snapshot:
     """One committed state of a database: its cells, its files, and how to read them.
 
-    It is small and pickles: workers receive it and read the same state.
+    It is small and pickles: workers receive it and read the same state. As long as it is there, so is its `lease`;
+    a copy in another process has none, and relies on the one from which it came.
     """
 
     root: Path
     database_id: str
     id: int
     calibration_id: int
+    lease: Lease | None = field(default=None, repr=False, compare=False)
     _files: dict[tuple[str, Cell | None], list[DataFile]] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel light: what was looked up stays behind."""
         kept = ("root", "database_id", "id", "calibration_id")
-        return {**{name: getattr(self, name) for name in kept}, "_files": {}}
+        return {**{name: getattr(self, name) for name in kept}, "lease": None, "_files": {}}
 
     @cached_property
     def _cells(self) -> list[Cell]:
@@ -99,7 +103,7 @@ class Snapshot:
     def host_roots(self) -> dict[str, Path]:
         """The storage root of every host."""
         with reading(self.root) as connection:
-            rows = connection.execute("SELECT name, root FROM hosts").fetchall()
+            rows = connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL").fetchall()
         return {name: Path(root) if root else self.root for name, root in rows}
 
     def path_of(self, file: DataFile) -> Path:
@@ -198,26 +202,32 @@ def _may_hold(file: DataFile, ranges: np.ndarray) -> bool:
     return file.min_key is None or file.max_key is None or may_hold(ranges, file.min_key, file.max_key)
 
 
+_LIVE_TAGS = "FROM tags WHERE end_snapshot IS NULL"
+
+
 def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
     """Return (snapshot, calibration) for a number, a tag or None (the newest).
 
     Raises
     ------
     UsageError
-        There is no such snapshot or tag.
+        There is no such snapshot or tag, or it was given up.
     """
     with reading(root) as connection:
         if isinstance(at, str) and not at.isdigit():
-            row = connection.execute("SELECT snapshot FROM tags WHERE tag = ?", (at,)).fetchone()
+            row = connection.execute(f"SELECT snapshot {_LIVE_TAGS} AND tag = ?", (at,)).fetchone()
             if row is None:
-                known = ", ".join(t for (t,) in connection.execute("SELECT tag FROM tags ORDER BY tag")) or "none"
+                known = ", ".join(t for (t,) in connection.execute(f"SELECT tag {_LIVE_TAGS} ORDER BY tag")) or "none"
                 raise UsageError(f"no tag named {at!r}", str(root), f"tags: {known}")
             at = row[0]
-        query = "SELECT snapshot, calibration_id FROM snapshots"
+        query = "SELECT snapshot, calibration_id, expired_by FROM snapshots"
         if at is None:
             row = connection.execute(f"{query} ORDER BY snapshot DESC LIMIT 1").fetchone()
         else:
             row = connection.execute(f"{query} WHERE snapshot = ?", (int(at),)).fetchone()
         if row is None:
             raise UsageError(f"no snapshot {at}", str(root), "see `skydb snapshots`")
+        if row[2] is not None:
+            todo = "see `skydb snapshots` for those that are kept; a tag keeps one for ever"
+            raise UsageError(f"snapshot {row[0]} was given up by snapshot {row[2]} (`skydb gc`)", str(root), todo)
         return int(row[0]), int(row[1])

@@ -33,7 +33,7 @@ from skydb.ingest.addstar import addstar
 from skydb.ingest.batch import first_zero_points
 from skydb.ingest.readers.interface import DetectionFilter
 from skydb.photcodes import import_photcodes
-from skydb.store.commit import Changes
+from skydb.store.changes import Changes
 from skydb.store.files import digest_of
 from skydb.store.history import catalog_table
 from skydb.store.parquet import store_rows

@@ -19,7 +19,7 @@ from skydb.ingest.addstar import addstar
 from skydb.parallel.executor import SerialExecutor
 from skydb.store import scratch
 from skydb.store.cells import Cell
-from skydb.store.commit import Calibration, Changes
+from skydb.store.changes import Calibration, Changes
 from skydb.store.files import DataFile, digest_of
 from skydb.store.history import catalog_table
 from skydb.store.snapshot import Snapshot

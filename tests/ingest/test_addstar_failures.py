@@ -22,7 +22,7 @@ from skydb.ingest.routing import InputFile, group_files
 from skydb.photcodes import import_photcodes
 from skydb.store import commit as commit_module
 from skydb.store import scratch
-from skydb.store.commit import Changes
+from skydb.store.changes import Changes
 from skydb.store.files import DataFile
 from tests.ingest.skies import (
     SURVEY_CODES,

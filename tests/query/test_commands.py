@@ -16,8 +16,8 @@ from astropy.table import Table
 
 from skydb.database import Database
 from skydb.query.connection import STANDARD, Connection, StaleWarning, connect
-from skydb.store.commit import Changes
-from skydb.store.history import set_tag
+from skydb.store.changes import Changes
+from skydb.store.tags import set_tag
 from skydb.tools.cli import main
 from tests.ingest.skies import write_night
 from tests.query.databases import new_database

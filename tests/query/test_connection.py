@@ -27,8 +27,8 @@ from skydb.query.connection import STANDARD, Connection, StaleWarning, connect
 from skydb.query.flag_functions import FLAG_FUNCTIONS
 from skydb.query.views import visible_columns, visible_tables
 from skydb.sky.regions import Box, Cone
-from skydb.store.commit import Changes
-from skydb.store.history import set_tag
+from skydb.store.changes import Changes
+from skydb.store.tags import set_tag
 from tests.ingest.skies import write_night
 from tests.query.databases import new_database
 

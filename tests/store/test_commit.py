@@ -13,10 +13,12 @@ import skydb.database as database
 from skydb.errors import CommitConflict, UsageError
 from skydb.store.catalog import FORMAT_VERSION, writing
 from skydb.store.cells import Cell
-from skydb.store.commit import Changes, overlap, pack_ranges, unpack_ranges
-from skydb.store.history import catalog_table, set_tag
+from skydb.store.changes import Changes
+from skydb.store.history import catalog_table
 from skydb.store.layout import manifest_path
 from skydb.store.parquet import store_rows
+from skydb.store.ranges import overlap, pack_ranges, unpack_ranges
+from skydb.store.tags import set_tag
 
 CELL = Cell(3, 5)
 

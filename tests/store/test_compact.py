@@ -15,7 +15,7 @@ from skydb.ingest.addstar import addstar
 from skydb.parallel.executor import SerialExecutor
 from skydb.store import scratch
 from skydb.store.cells import Cell
-from skydb.store.commit import Changes
+from skydb.store.changes import Changes
 from skydb.store.compact import DELTAS_ALLOWED, GLOBAL_FILES_ALLOWED, cells_to_compact, compact, files_to_fold
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file

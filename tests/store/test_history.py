@@ -8,7 +8,7 @@ import pytest
 
 import skydb.database as database
 from skydb.store.catalog import reading
-from skydb.store.commit import Changes, ImageKey, LogEntry
+from skydb.store.changes import Changes, ImageKey, LogEntry
 from skydb.store.history import known_digests, known_images, lookup_query
 
 COUNT = 2_000

@@ -18,8 +18,10 @@ from skydb.database import Database
 from skydb.query.connection import connect
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
-from skydb.store.commit import Changes, transact, write_manifest
+from skydb.store.changes import Changes
+from skydb.store.commit import transact
 from skydb.store.files import DataFile
+from skydb.store.manifest import write_manifest
 from skydb.store.parquet import store_rows
 from skydb.store.snapshot import Snapshot, snapshot_number
 

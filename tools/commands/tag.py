@@ -15,6 +15,6 @@ from ..output import emit, json_option
 def command(db: str, name: str, at: str | None, as_json: bool) -> None:
     """Give a snapshot of DB the name NAME, and publish a read-only copy of the catalog under it."""
     from skydb import database
-    from skydb.store.history import set_tag
+    from skydb.store.tags import set_tag
 
     emit({"tag": name, "snapshot": set_tag(database.open(db).root, name, at)}, as_json=as_json)

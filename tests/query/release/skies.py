@@ -15,7 +15,7 @@ from skydb.database import Database
 from skydb.schema.photcodes import Photcode, Photcodes
 from skydb.sky.partition import cell_of, pixel_of
 from skydb.store.cells import Cell
-from skydb.store.commit import Changes
+from skydb.store.changes import Changes
 from skydb.store.files import DataFile
 from skydb.store.parquet import sort_rows, store_rows
 

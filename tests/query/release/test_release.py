@@ -19,7 +19,7 @@ from skydb.query.connection import connect
 from skydb.query.release import release
 from skydb.query.release.writing import PartitionTask
 from skydb.sky.partition import cell_range, pixel_of, separation_arcsec
-from skydb.store.history import set_tag
+from skydb.store.tags import set_tag
 from skydb.tools.cli import cli
 
 from .skies import BANDS, CODES, Sky, build, scattered
