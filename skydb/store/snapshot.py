@@ -22,7 +22,7 @@ from .leases import Lease
 from .mending import RESTORE
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
 
-_FILE_COLUMNS = (
+FILE_COLUMNS = (
     "name, table_name, norder, npix, host, path, rows, bytes, digest, tail_start, tail_crc, base, min_key, max_key,"
     " schema_version, backup"
 )
@@ -84,7 +84,7 @@ class Snapshot:
 
     def _look_up_cells(self, table: str, cells: Sequence[Cell]) -> list[DataFile]:
         query = (
-            f"SELECT {_FILE_COLUMNS} FROM (SELECT value FROM json_each(?)) AS wanted CROSS JOIN files"
+            f"SELECT {FILE_COLUMNS} FROM (SELECT value FROM json_each(?)) AS wanted CROSS JOIN files"
             " ON norder = json_extract(wanted.value, '$[0]') AND npix = json_extract(wanted.value, '$[1]')"
             f" WHERE table_name = ? AND {alive(self.id)} ORDER BY norder, npix, begin_snapshot, name"
         )
@@ -96,7 +96,7 @@ class Snapshot:
         if cell is not None:
             where = f"norder = {cell.norder} AND npix = {cell.npix} AND {where}"
         with reading(self.root) as connection:
-            query = f"SELECT {_FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
+            query = f"SELECT {FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
             return [DataFile(*row) for row in connection.execute(query, (table,))]
 
     @cached_property
