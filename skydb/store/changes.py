@@ -12,6 +12,8 @@ from .files import DataFile
 
 WHOLE_SKY = np.array([[0, 12 << 58]], dtype=np.int64)
 NOWHERE = np.empty((0, 2), dtype=np.int64)
+ROLLBACK = "rollback"
+"""The kind of commit after which whatever another writer has read may be no more."""
 
 
 @dataclass(frozen=True)

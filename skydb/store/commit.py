@@ -19,10 +19,11 @@ from skydb.errors import CommitConflict, DataError
 
 from .catalog import writing
 from .cells import Cell
-from .changes import Calibration, Changes, LogEntry
+from .changes import ROLLBACK, Calibration, Changes, LogEntry
 from .command_line import recorded
 from .crashpoints import reached
 from .files import DataFile
+from .leases import offer_lease
 from .manifest import complete_head, write_manifest
 from .ranges import overlap, pack_ranges, unpack_ranges
 from .record import Record, Row, apply_record
@@ -42,6 +43,7 @@ def commit(root: Path, changes: Changes) -> int:
     snapshot = transact(root, changes)
     reached("commit.committed")
     write_manifest(root, snapshot)
+    offer_lease(root, snapshot)
     reached("commit.acknowledged")
     return snapshot
 
@@ -75,6 +77,8 @@ def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:
         raise DataError(f"snapshot {changes.base} does not exist", None, "start again")
     _, _, _, calibration = later[0]
     for snapshot, kind, writes, its_calibration in later[1:]:
+        if changes.kind == ROLLBACK or (kind == ROLLBACK and changes.adds):
+            raise CommitConflict(f"snapshot {snapshot} ({kind}) may have changed all that was read")
         if overlap(changes.reads, unpack_ranges(writes)):
             raise CommitConflict(f"snapshot {snapshot} ({kind}) changed the same part of the sky")
         if changes.uses_calibration and its_calibration != calibration:
@@ -86,6 +90,7 @@ def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:
         if added:
             raise CommitConflict(f"another writer added to the table {table}")
     _check_exposures(connection, changes)
+    _check_kept(connection, changes)
 
 
 def _check_exposures(connection: sqlite3.Connection, changes: Changes) -> None:
@@ -98,6 +103,19 @@ def _check_exposures(connection: sqlite3.Connection, changes: Changes) -> None:
         ).fetchone()
         if later:
             raise CommitConflict(f"another writer added the exposure {later[0]}, with other images of it")
+
+
+def _check_kept(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Refuse to give up a snapshot that is the newest or has got a tag, and to tag one that was given up."""
+    named = "SELECT snapshot FROM tags WHERE end_snapshot IS NULL UNION SELECT MAX(snapshot) FROM snapshots"
+    expired = "SELECT snapshot FROM snapshots WHERE expired_by IS NOT NULL"
+    tagged = tuple(tag.snapshot for tag in changes.tags)
+    for numbers, query, what in ((changes.expires, named, "was tagged"), (tagged, expired, "was given up")):
+        found = connection.execute(
+            f"SELECT snapshot FROM ({query}) WHERE snapshot IN (SELECT value FROM json_each(?))", (json.dumps(numbers),)
+        ).fetchone() if numbers else None
+        if found:
+            raise CommitConflict(f"snapshot {found[0]} {what} by another commit")
 
 
 def record_of(connection: sqlite3.Connection, changes: Changes) -> Record:

@@ -32,9 +32,12 @@ _CRC_LINE = re.compile(rb' "crc32": "([0-9a-f]{8})"\n}\n\Z')
 def write_manifest(root: Path, snapshot: int) -> None:
     """Write the manifest of the newest snapshot from the catalog, durably.
 
-    Whoever opens the database or commits next does so too, if it is not there yet: hence the temporary name.
+    Whoever opens the database or commits next does so too, if it is not there yet: hence the temporary name. When a
+    later commit has come, it is there, and the catalog may tell it no more.
     """
     text, path = manifest_text(root, snapshot), manifest_path(root, snapshot)
+    if text is None:
+        return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     write_durably(path, lambda to: _write_bytes(to, text), temporary=temporary)
 
@@ -51,9 +54,11 @@ def _write_bytes(path: Path, text: bytes) -> None:
     path.write_bytes(text)
 
 
-def manifest_text(root: Path, snapshot: int) -> bytes:
-    """Return the manifest of the newest snapshot, as the catalog tells it."""
+def manifest_text(root: Path, snapshot: int) -> bytes | None:
+    """Return the manifest of the newest snapshot, as the catalog tells it; None where it is not the newest."""
     with reading(root) as connection:
+        if connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone() != (snapshot,):
+            return None
         meta = dict(connection.execute("SELECT key, value FROM meta ORDER BY key"))
         record = recorded_in(connection, snapshot)
     return _encoded({"format": FORMAT_VERSION, "database": meta, **_as_json(record)})
