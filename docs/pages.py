@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 import skydb
+from skydb.schema.declaration import shipped
 from skydb.schema.render import flags_page, tables_page
+from skydb.schema.tables import TABLES
 from skydb.store.catalog_tables import catalog_page
 from skydb.tools.cli import cli
 
@@ -18,8 +20,8 @@ def write_reference(folder: Path) -> None:
     """Write the reference pages; those whose text is the same stay untouched, so that a second build is quick."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = {
-        "tables": tables_page(), "catalog": catalog_page(), "flags": flags_page(), "commands": commands_page(),
-        "python": python_page(),
+        "tables": tables_page({**TABLES, **shipped()}), "catalog": catalog_page(), "flags": flags_page(),
+        "commands": commands_page(), "python": python_page(),
     }  # fmt: skip
     for name, text in pages.items():
         path = folder / f"{name}.md"

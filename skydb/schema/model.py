@@ -32,6 +32,9 @@ class Column:
 
     `type` is a key of `ARROW_TYPES`; `unit` is written as the VO writes it (None: no unit); `dvo` is the
     DVO column or field that queries accept as an alias; `psphot` the TTYPE that psphot's tables use.
+
+    `since` is the version of the table that brought it, `default` what rows of earlier versions have in it; `widened`
+    lists the versions that widened it, ascending, each with the type before.
     """
 
     name: str
@@ -43,6 +46,12 @@ class Column:
     psphot: str | None = None
     required: bool = False
     since: int = 1
+    default: bool | float | str | None = None
+    widened: tuple[tuple[int, str], ...] = ()
+
+    def type_in(self, version: int) -> str:
+        """Return the type that it has in files of a version of the table."""
+        return next((before for since, before in self.widened if version < since), self.type)
 
     @property
     def arrow(self) -> pa.Field:
@@ -61,7 +70,9 @@ class Table:
     """One declared table.
 
     `kind` says where its rows live: "sky" (Parquet per cell), "global" (Parquet, one set for the database),
-    "catalog" (rows of the catalog database). `sort` is the order of rows inside a file.
+    "catalog" (rows of the catalog database). `sort` is the order of rows inside a file. `version` counts its changes;
+    skydb's own tables share one count. `keyed_by` says of a table that a database declares for itself what a row is
+    about: "object" or "measurement"; rows that share the columns of `sort` are one then.
     """
 
     name: str
@@ -70,8 +81,8 @@ class Table:
     columns: tuple[Column, ...]
     sort: tuple[str, ...] = ()
     dvo: str | None = None
-    since: int = 1
-    extension: bool = False
+    version: int = SCHEMA_VERSION
+    keyed_by: str | None = None
     _by_name: dict[str, Column] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,6 +92,10 @@ class Table:
         unknown = [name for name in self.sort if name not in self._by_name]
         if unknown:
             raise ValueError(f"table {self.name} is sorted by undeclared columns {unknown}")
+
+    def __hash__(self) -> int:
+        """Hash it by its name and version: stored files, which are looked up by the thousand, carry it."""
+        return hash((self.name, self.version))
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)

@@ -169,8 +169,8 @@ def _table_section(table: Table) -> list[str]:
         facts.append(f"DVO: `{table.dvo}`.")
     if table.sort:
         facts.append(f"Rows are sorted by {', '.join(f'`{name}`' for name in table.sort)}.")
-    if table.extension:
-        facts.append("An extension: it exists where its rows were ingested.")
+    if table.keyed_by:
+        facts.append(f"In databases that declare it: `skydb table DB --declare {table.name}`.")
     with_psphot = any(c.psphot for c in table)
     heads = ["column", "type", "unit", "UCD", "meaning", "DVO", *(["psphot"] if with_psphot else [])]
     rows = [_cells(c, with_psphot=with_psphot) for c in table]
