@@ -250,7 +250,7 @@ def _report(error: BaseException) -> int:
 
 def _stop(error: BaseException) -> int:
     """End what still works, and say which signal it was."""
-    from skydb.parallel.executor import stop_workers
+    from skydb.parallel.processes import stop_workers
 
     stop_workers()
     cause = error if isinstance(error, Stopped) else error.__cause__

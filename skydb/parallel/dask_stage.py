@@ -1,0 +1,217 @@
+"""One call of `DaskExecutor.map`: batches go out to workers, answers come back in order, losses go out again."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic
+
+from skydb.errors import SkydbError
+
+from .dask_task import Outcome, packed, run_batch, shipped
+from .interface import Answer, Item
+from .places import Batch, Worker, at_backup, batches_of, workers_on
+
+if TYPE_CHECKING:
+    from .dask import DaskExecutor
+
+MOST_TASKS = 2_000
+"""Tasks of a stage: each costs the scheduler some milliseconds."""
+
+IN_FLIGHT = 2
+"""Batches per worker that are out at a time, so that none waits for the next."""
+
+AHEAD = 4
+"""How many times as many may be out or done before their turn, so that one busy host does not let the others idle."""
+
+TICK_SECONDS = 0.5
+"""How often to look whether workers were lost, while nothing else happens."""
+
+LOSSES = 3
+"""How often a batch may lose its worker: one that makes its worker run out of memory does so every time."""
+
+SHARED_BYTES = 50_000
+"""A task above this size is sent to each worker once, not with every batch."""
+
+
+@dataclass
+class _Trip:
+    """A batch on its way: its future, and on which workers it may run (None: any).
+
+    `losses` counts how often its workers were lost, `waits_since` says since when there is none (monotonic, s).
+    """
+
+    batch: Batch
+    future: Any = None
+    on: frozenset[str] | None = None
+    is_done: bool = False
+    losses: int = 0
+    waits_since: float | None = None
+
+
+class Stage(Generic[Item, Answer]):
+    """The batches of one call of `map`, and where each of them is."""
+
+    def __init__(self, executor: DaskExecutor, task: Callable[[Item], Answer], items: Sequence[Item]) -> None:
+        self._executor, self._client, self._items = executor, executor.client, items
+        self._trips = [_Trip(batch) for batch in batches_of(items, most=MOST_TASKS)]
+        self._task = shipped(self._client, task, above=SHARED_BYTES)
+        self._folder = os.getcwd()
+        self._ended: queue.SimpleQueue[tuple[_Trip, Any]] = queue.SimpleQueue()
+        self._seats: list[Worker] = executor.seats()
+        self._turn = 0
+
+    def answers(self) -> Iterator[Answer]:
+        """Yield the answers in the order of the items."""
+        ready: dict[int, Answer] = {}
+        errors: dict[int, Exception] = {}
+        for number in range(len(self._items)):
+            while number not in ready:
+                if number in errors:
+                    raise errors[number]
+                trip = self._trips[self._turn]
+                outcome = self._outcome(trip)
+                self._turn += 1
+                ready |= zip(trip.batch.items, outcome.answers, strict=False)
+                if outcome.error is not None:
+                    errors[trip.batch.items[len(outcome.answers)]] = outcome.error
+            yield ready.pop(number)
+
+    def cancel(self) -> None:
+        """Start no more tasks; those that run end by themselves."""
+        futures = [t.future for t in self._trips if t.future is not None]
+        if futures:
+            with suppress(Exception):  # the scheduler is gone, and with it what it was to do
+                self._client.cancel(futures, force=True)
+
+    def _outcome(self, trip: _Trip) -> Outcome:
+        """Wait until a batch is done, and return what became of it."""
+        while True:
+            self._send()
+            if trip.is_done and (outcome := self._fetched(trip)) is not None:
+                trip.future = None
+                return outcome
+            if not trip.is_done:
+                self._wait()
+
+    def _send(self) -> None:
+        """Send out the next batches, as many as their workers have places for."""
+        out: dict[frozenset[str] | None, int] = {}
+        places = IN_FLIGHT * max(1, len(self._seats))
+        for trip in self._trips[self._turn : self._turn + AHEAD * places]:
+            if trip.is_done:
+                continue
+            if trip.future is None:
+                on, item_of = self._road(trip)
+                if on == frozenset() or out.get(on, 0) >= (places if on is None else IN_FLIGHT * len(on)):
+                    continue
+                self._submit(trip, on, item_of)
+            out[trip.on] = out.get(trip.on, 0) + 1
+
+    def _road(self, trip: _Trip) -> tuple[frozenset[str] | None, Callable[[Item], Item]]:
+        """Return on which workers a batch may run now (None: any; empty: it has to wait), and as what its items go."""
+        batch, places = trip.batch, self._executor.places
+        roads = [(batch.host, _as_it_is)] + ([(batch.backup, at_backup)] if batch.backup is not None else [])
+        for host, item_of in roads:
+            able = workers_on(host, self._seats, places, declared=self._executor.declared)
+            if able or (able is None and self._seats):
+                trip.waits_since = None
+                return None if able is None else frozenset(w.address for w in able), item_of
+        self._be_patient(trip)
+        return frozenset(), _as_it_is
+
+    def _be_patient(self, trip: _Trip) -> None:
+        """Note that a batch has no worker; give up after a while."""
+        now = time.monotonic()
+        trip.waits_since = trip.waits_since or now
+        if now - trip.waits_since < self._executor.patience:
+            return
+        batch, items = trip.batch, self._what(trip)
+        if batch.host is None:
+            raise SkydbError("no Dask worker is left", items, "start some, and run the command again")
+        hosts = f"host {batch.host!r}" + (f" nor its backup {batch.backup!r}" if batch.backup else "")
+        todo = f"start one there: dask worker {self._address} --resources 'skydb-host-{batch.host}=1'"
+        raise SkydbError(f"no Dask worker is on {hosts}", items, todo)
+
+    def _submit(self, trip: _Trip, on: frozenset[str] | None, item_of: Callable[[Item], Item]) -> None:
+        items = packed([item_of(self._items[number]) for number in trip.batch.items])
+        trip.on = on
+        trip.future = self._client.submit(
+            run_batch, self._task, items, self._folder, pure=False, workers=sorted(on) if on else None
+        )
+        self._watch(trip)
+
+    def _watch(self, trip: _Trip) -> None:
+        trip.future.add_done_callback(lambda future: self._ended.put((trip, future)))
+
+    def _wait(self) -> None:
+        """Wait for a batch to end; now and then look for lost workers."""
+        try:
+            trip, future = self._ended.get(timeout=TICK_SECONDS)
+        except queue.Empty:
+            self._look_for_losses()
+            return
+        if trip.future is not None and trip.future.key == future.key:
+            trip.is_done = True
+
+    def _look_for_losses(self) -> None:
+        """Take back the batches that are bound to workers which are gone; Dask itself looks after the others."""
+        try:
+            self._seats = self._executor.seats()
+        except OSError as error:
+            raise self._scheduler_gone() from error
+        there = {w.address for w in self._seats}
+        for trip in self._trips:
+            if trip.future is not None and trip.on is not None and not trip.on & there:
+                self._take_back(trip)
+
+    def _take_back(self, trip: _Trip) -> None:
+        self._client.cancel([trip.future], force=True)
+        trip.future, trip.is_done = None, False
+        trip.losses += 1
+        if trip.losses > LOSSES:
+            raise self._died_again(trip)
+
+    def _fetched(self, trip: _Trip) -> Outcome | None:
+        """Return the outcome of a batch that is done; None if it was lost with its worker since."""
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            outcome: Outcome = trip.future.result(timeout=TICK_SECONDS)
+        except TimeoutError:
+            if trip.future.status != "finished":  # else it is large, and on its way
+                trip.is_done = False
+                self._watch(trip)
+            self._look_for_losses()
+            return None
+        except KilledWorker as error:
+            raise self._died_again(trip) from error
+        except CancelledError as error:
+            raise self._scheduler_gone() from error
+        return outcome
+
+    def _died_again(self, trip: _Trip) -> SkydbError:
+        what = "Dask workers died again and again at the same task"
+        return SkydbError(what, self._what(trip), "were they killed, or out of memory? see their logs")
+
+    def _scheduler_gone(self) -> SkydbError:
+        todo = "see to it, and run the command again: nothing is left half done"
+        return SkydbError("the Dask scheduler is gone, or has dropped what it was to do", self._address, todo)
+
+    def _what(self, trip: _Trip) -> str:
+        """Name what a batch works on."""
+        first, *more = (self._items[number] for number in trip.batch.items)
+        name = str(getattr(first, "cell", first))
+        return f"cell {name}" + (f" and {len(more)} more" if more else "") if trip.batch.host else name[:80]
+
+    @property
+    def _address(self) -> str:
+        return str(self._client.scheduler.address)
+
+
+def _as_it_is(item: Item) -> Item:
+    return item

@@ -1,0 +1,100 @@
+"""Where items are worked on: on which host, by which workers of a cluster, and which of them share a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+HERE = "local"
+"""The host that is the database's own folder."""
+
+RESOURCE = "skydb-host-"
+"""A worker that declares this resource with a host's name behind it reads that host's files as local."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker of a cluster: its address, and what it calls itself and declares."""
+
+    address: str
+    name: str
+    hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def described(cls, address: str, about: Mapping[str, Any]) -> Worker:
+        """Return a worker as the scheduler describes it."""
+        declared = (name.removeprefix(RESOURCE) for name in about["resources"] if name.startswith(RESOURCE))
+        return cls(address, str(about["name"]), frozenset(declared))
+
+
+def host_of(item: object) -> str | None:
+    """Return the host that an item names; None: it may be worked on anywhere."""
+    host: str | None = getattr(item, "host", None)
+    return host
+
+
+def backup_of(item: object) -> str | None:
+    """Return the host that can take over from an item's own; None: there is none."""
+    backup: str | None = getattr(item, "backup", None)
+    return backup
+
+
+def workers_on(
+    host: str | None, workers: Sequence[Worker], places: Mapping[str, str], *, declared: Set[str] = frozenset()
+) -> list[Worker] | None:
+    """Return the workers that may do what a host holds; None where any may.
+
+    Parameters
+    ----------
+    host
+        None: what is done needs no host.
+    places
+        The worker, by name or address, of some hosts; the others are on the workers that declare them.
+    declared
+        Hosts that a worker has declared, here or gone. Where neither these nor `places` name any, all workers see the
+        same files; `local` is seen by all unless one declares it.
+    """
+    if host is None:
+        return None
+    if host in places:
+        return [w for w in workers if places[host] in (w.address, w.name)]
+    own = [w for w in workers if host in w.hosts]
+    if own or host in declared:
+        return own
+    return None if host == HERE or not (places or declared) else []
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items of one host that share a task, by their places in the stage."""
+
+    items: tuple[int, ...]
+    host: str | None
+    backup: str | None
+
+
+def batches_of(items: Sequence[object], *, most: int) -> list[Batch]:
+    """Cut items into about so many batches at most, in order of their first items; a batch has one host.
+
+    A batch takes items that are near each other, so that answers need not wait long for their turn.
+    """
+    at = [(host_of(item), backup_of(item)) for item in items]
+    size = 1 if len(items) <= most else -(-len(items) * len(set(at)) // most)
+    batches = []
+    for start in range(0, len(items), size):
+        together: dict[tuple[str | None, str | None], list[int]] = {}
+        for number in range(start, min(start + size, len(items))):
+            together.setdefault(at[number], []).append(number)
+        batches += [Batch(tuple(numbers), *place) for place, numbers in together.items()]
+    return batches
+
+
+def at_backup(item: Any) -> Any:
+    """Return an item as its backup works on it.
+
+    An item that has a backup has a method `at_backup`, which returns it with that as its host: what is written goes
+    there too.
+    """
+    call: Callable[[], Any] = item.at_backup
+    return call()
