@@ -19,7 +19,8 @@ from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.recalibrate import Prepared, apply_to_all
 from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
-from skydb.parallel.executor import Executor, executor_for
+from skydb.executors import executor_of
+from skydb.parallel.executor import Executor, Workers
 from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
 from skydb.store.scratch import scratch
@@ -79,8 +80,8 @@ def relcal(
     db: Database | str | PathLike[str], *, mode: str = "images", bands: Sequence[str] | str | None = None,
     max_mag_err: float = 0.05, brightest: int | None = None, exclude_photflags: int | None = None,
     allow_poor: bool = False,
-    solution: ZeroPointRules | None = None, dry_run: bool = False, workers: int | None = None,
-    progress: StepProgress | None = None, on_pass: Callable[[PassLine], None] | None = None,
+    solution: ZeroPointRules | None = None, dry_run: bool = False, workers: Workers = None,
+    cluster: object = None, progress: StepProgress | None = None, on_pass: Callable[[PassLine], None] | None = None,
 ) -> RelcalReport:  # fmt: skip
     """Solve the zero points of a survey's images from the stars that they share, and apply them.
 
@@ -110,7 +111,9 @@ def relcal(
     dry_run
         Solve and report, commit nothing.
     workers
-        Worker processes; None: one per core.
+        Worker processes; None: one per core. Or an executor, whose workers are taken.
+    cluster
+        Address of a Dask scheduler, or a `distributed.Client`: its workers are taken.
     progress
         Called with (step, done, all).
     on_pass
@@ -135,7 +138,7 @@ def relcal(
         exclude_photflags, solution or ZeroPointRules(), dry_run,
     )  # fmt: skip
     with scratch(opened.root) as place:
-        return _Run(opened, options, executor_for(workers), place.path, progress, on_pass).run()
+        return _Run(opened, options, executor_of(opened, workers, cluster), place.path, progress, on_pass).run()
 
 
 def _check_mode(mode: str) -> None:

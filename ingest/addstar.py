@@ -9,7 +9,8 @@ from typing import Any
 from skydb import database
 from skydb.database import Database
 from skydb.errors import UsageError
-from skydb.parallel.executor import executor_for
+from skydb.executors import executor_of
+from skydb.parallel.executor import Workers
 from skydb.store.command_line import one_line
 
 from .batches import ingest_files
@@ -25,8 +26,8 @@ def addstar(
     db: Database | str | PathLike[str], files: Sequence[str | PathLike[str]] | str | PathLike[str], *,
     photcode: str | None = None, mapping: Mapping | str | PathLike[str] | None = None,
     radius_arcsec: float | None = None, keep: DetectionFilter | None = None, association: str = "one-to-one",
-    keep_order: bool = False, defer: bool = False, compact: bool = True, workers: int | None = None,
-    progress: StepProgress | None = None,
+    keep_order: bool = False, defer: bool = False, compact: bool = True, workers: Workers = None,
+    cluster: object = None, progress: StepProgress | None = None,
 ) -> AddstarReport:  # fmt: skip
     """Ingest files: associate their detections with objects, store measurements and images, refresh means.
 
@@ -57,7 +58,10 @@ def addstar(
     compact
         Split cells over their limit and fold deltas afterwards.
     workers
-        Worker processes; None: one per core, and none for steps that are done sooner than workers start.
+        Worker processes; None: one per core, and none for steps that are done sooner than workers start. Or an
+        executor, whose workers are taken.
+    cluster
+        Address of a Dask scheduler, or a `distributed.Client`: its workers are taken.
     progress
         Called with (step, done, all).
 
@@ -86,7 +90,8 @@ def addstar(
         compact=compact,
     )
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
-    job = Job(opened, options, executor_for(workers), Clock(progress), command, adaptive=workers is None)
+    executor = executor_of(opened, workers, cluster)
+    job = Job(opened, options, executor, Clock(progress), command, adaptive=workers is None and cluster is None)
     _check_photcode(job)
     return ingest_files(job, names)
 

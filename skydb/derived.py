@@ -10,12 +10,13 @@ from os import PathLike
 from skydb import database
 from skydb.calibration import recalibrate
 from skydb.database import Database
-from skydb.parallel.executor import Progress, executor_for
+from skydb.executors import executor_of
+from skydb.parallel.executor import Progress, Workers
 
 
 def refresh(
-    db: Database | str | PathLike[str], *, every: bool = False, workers: int | None = None,
-    progress: Progress | None = None,
+    db: Database | str | PathLike[str], *, every: bool = False, workers: Workers = None,
+    cluster: object = None, progress: Progress | None = None,
 ) -> int | None:  # fmt: skip
     """Derive `objects` and `object_bands` of the cells that wait for it, in one commit.
 
@@ -26,7 +27,9 @@ def refresh(
     every
         Derive those of all cells, waiting or not.
     workers
-        Worker processes; None: one per core.
+        Worker processes; None: one per core. Or an executor, whose workers are taken.
+    cluster
+        Address of a Dask scheduler, or a `distributed.Client`: its workers are taken.
     progress
         Called with (cells done, all cells).
 
@@ -42,5 +45,5 @@ def refresh(
     """
     opened = db if isinstance(db, Database) else database.open(db)
     return recalibrate.refresh(
-        opened.snapshot, opened.commit, executor=executor_for(workers), every=every, progress=progress
+        opened.snapshot, opened.commit, executor=executor_of(opened, workers, cluster), every=every, progress=progress
     )

@@ -26,6 +26,12 @@ workers_option: Decorator = click.option(
 )
 """Gives a command the argument `workers`: a number, or None."""
 
+cluster_option: Decorator = click.option(
+    "--cluster", metavar="ADDRESS",
+    help="Run on the workers of the Dask scheduler at this address (docs/how-to/run-on-a-cluster.md).",
+)  # fmt: skip
+"""Gives a command the argument `cluster`: an address, or None."""
+
 
 def emit(result: object, *, as_json: bool = False) -> None:
     """Print the result of a command on stdout.

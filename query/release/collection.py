@@ -16,7 +16,8 @@ from pathlib import Path
 from skydb import __version__
 from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
-from skydb.parallel.executor import Executor, Progress, executor_for
+from skydb.executors import executor_of
+from skydb.parallel.executor import Executor, Progress, Workers
 from skydb.sky.partition import DEEPEST_PLANNED
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.history import catalog_table
@@ -79,7 +80,7 @@ def release(
     db: Database | str | PathLike[str], out: str | PathLike[str], *, as_: str = "hats", at: int | str | None = None,
     name: str | None = None, margin_arcsec: float = 10.0, rows_per_partition: int = DEFAULT_ROWS,
     measurements_per_partition: int = DEFAULT_MEASUREMENTS, light_curve_columns: Sequence[str] | None = None,
-    workers: int | None = None, progress: StepProgress | None = None,
+    workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
 ) -> ReleaseReport:  # fmt: skip
     """Write a snapshot as a data release, whole or not at all.
 
@@ -105,7 +106,9 @@ def release(
     light_curve_columns
         Columns of `measurements` in the light curves; None: `columns.LIGHT_CURVE_COLUMNS`.
     workers
-        Worker processes; None: one per core.
+        Worker processes; None: one per core. Or an executor, whose workers are taken.
+    cluster
+        Address of a Dask scheduler, or a `distributed.Client`: its workers are taken.
     progress
         Called with (step, done, all).
 
@@ -126,7 +129,7 @@ def release(
     _check_call(path, as_, margin_arcsec=margin_arcsec, limits=(rows_per_partition, measurements_per_partition))
     release_columns((), light_curve_columns)  # a name that is wrong is told before the first cell is read
     opened = db if isinstance(db, Database) else database.open(db)
-    executor = executor_for(workers)
+    executor = executor_of(opened, workers, cluster)
     plan = _planned(
         opened.snapshot(at), executor, _step(progress, "count"), name=_catalog_name(name, path),
         margin_arcsec=float(margin_arcsec), limits=(rows_per_partition, measurements_per_partition),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..arguments import arcsec, bits
-from ..output import emit, json_option, steps, workers_option
+from ..output import cluster_option, emit, json_option, steps, workers_option
 
 
 @click.command(
@@ -29,11 +29,12 @@ from ..output import emit, json_option, steps, workers_option
 @click.option("--keep-order", is_flag=True, help="Associate files as listed, not by start time.")
 @click.option("--defer", is_flag=True, help="Leave the refresh of means to `skydb refresh`.")
 @workers_option
+@cluster_option
 @json_option
 def command(
     db: str, files: tuple[str, ...], photcode: str | None, mapping: str | None, survey: str | None,
     radius: str | None, association: str, max_mag_err: float | None, exclude_photflags: int, keep_order: bool,
-    defer: bool, workers: int | None, as_json: bool,
+    defer: bool, workers: int | None, cluster: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Ingest FILES into DB: associate detections with objects, store measurements and images, refresh means.
 
@@ -51,7 +52,8 @@ def command(
         report = addstar(
             db, files, photcode=photcode, mapping=mapping or survey, radius_arcsec=radius_arcsec,
             keep=DetectionFilter(max_mag_err=max_mag_err, exclude_photflags=exclude_photflags),
-            association=association, keep_order=keep_order, defer=defer, workers=workers, progress=show,
+            association=association, keep_order=keep_order, defer=defer, workers=workers, cluster=cluster,
+            progress=show,
         )  # fmt: skip
     emit(report.as_dict() if as_json else report.text(), as_json=as_json)
     return report.exit_code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..arguments import bits
-from ..output import emit, json_option, steps, workers_option
+from ..output import cluster_option, emit, json_option, steps, workers_option
 
 if TYPE_CHECKING:
     from skydb.calib.passes import PassLine
@@ -31,10 +31,12 @@ HEAD = "band   pass  weighting  scale      stars  measurements  outliers  rms ma
 @click.option("--allow-poor", is_flag=True, help="Use measurements with flags that their photcode calls poor.")
 @click.option("--dry-run", is_flag=True, help="Solve and report, commit nothing.")
 @workers_option
+@cluster_option
 @json_option
 def command(
     db: str, mode: str, bands: str | None, max_mag_err: float, brightest: int | None,
-    exclude_photflags: int | None, allow_poor: bool, dry_run: bool, workers: int | None, as_json: bool,
+    exclude_photflags: int | None, allow_poor: bool, dry_run: bool, workers: int | None, cluster: str | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Solve the zero points of DB's images from the stars that they share, and apply them to all measurements.
 
@@ -48,7 +50,7 @@ def command(
         report = relcal(
             db, mode=mode, bands=bands, max_mag_err=max_mag_err, brightest=brightest,
             exclude_photflags=exclude_photflags, allow_poor=allow_poor, dry_run=dry_run, workers=workers,
-            progress=show, on_pass=_print_pass,
+            cluster=cluster, progress=show, on_pass=_print_pass,
         )  # fmt: skip
     emit(report.as_dict() if as_json else report.text(), as_json=as_json)
     return 0 if report.n_solved else 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..arguments import arcsec
-from ..output import emit, json_option, steps, workers_option
+from ..output import cluster_option, emit, json_option, steps, workers_option
 
 
 @click.command(epilog="Example: skydb release survey.sky dr1 --as hats --at PV1 --margin 10")
@@ -20,10 +20,11 @@ from ..output import emit, json_option, steps, workers_option
 @click.option("--partition-rows", type=click.IntRange(min=1), metavar="N", help="Objects in a partition, at most.")
 @click.option("--light-curve", metavar="COLUMN,…", help="Columns of measurements in the light curves.")
 @workers_option
+@cluster_option
 @json_option
 def command(
     db: str, out: str, kind: str, at: str | None, name: str | None, margin: str, partition_rows: int | None,
-    light_curve: str | None, workers: int | None, as_json: bool,
+    light_curve: str | None, workers: int | None, cluster: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a snapshot of DB as a data release into the new directory OUT.
 
@@ -38,6 +39,6 @@ def command(
         report = release(
             db, out, as_=kind, at=at, name=name, margin_arcsec=arcsec(margin),
             rows_per_partition=partition_rows or DEFAULT_ROWS, light_curve_columns=columns, workers=workers,
-            progress=show,
+            cluster=cluster, progress=show,
         )  # fmt: skip
     emit(report, as_json=as_json)
