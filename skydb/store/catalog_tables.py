@@ -82,6 +82,12 @@ CATALOG_TABLES = (
         ("state TEXT NOT NULL", "`active`; `draining`: nothing new is placed there"),
         *_LIFE,
     ), key=("name",)),
+    CatalogTable("settings", "what was chosen for the whole database; what is not there has its default", (
+        ("key TEXT NOT NULL", "`copies`: how many of each file, 1 or 2 (1); `placement`: which host a new cell goes"
+                              " to, as JSON (by bytes)"),
+        ("value TEXT NOT NULL", "its value, as text"),
+        *_LIFE,
+    ), key=("key",)),
     CatalogTable("cells", "the pixels into which the sky tables are cut", (
         *_as_shown("cells", "norder INTEGER NOT NULL", "npix INTEGER NOT NULL"),
         ("host TEXT NOT NULL", "the host that new files of the cell go to"),
@@ -173,6 +179,7 @@ CREATE INDEX ended_images ON image_index (image_id) WHERE end_snapshot IS NOT NU
 CREATE INDEX images_of_snapshot ON image_index (begin_snapshot);
 CREATE UNIQUE INDEX live_tags ON tags (tag) WHERE end_snapshot IS NULL;
 CREATE UNIQUE INDEX live_hosts ON hosts (name) WHERE end_snapshot IS NULL;
+CREATE UNIQUE INDEX live_settings ON settings (key) WHERE end_snapshot IS NULL;
 CREATE UNIQUE INDEX live_aliases ON aliases (alias_id) WHERE end_snapshot IS NULL;
 CREATE INDEX aliases_of_snapshot ON aliases (begin_snapshot);
 CREATE UNIQUE INDEX live_declarations ON declarations (name) WHERE end_snapshot IS NULL;

@@ -81,6 +81,14 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What is chosen for the whole database from now on."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Move:
     """Where a file lies from now on: its host, and the host of its second copy, if it has one."""
 
@@ -124,10 +132,15 @@ class Changes:
         Ids of the exposures that it adds, because its base has no row of them.
     calibration, calibration_id
         A calibration that it brings and makes current, or the number of an earlier one that it makes current.
-    tags, hosts, aliases, declarations, ends_tags, ends_hosts, ends_aliases, ends_declarations
-        What begins, and the keys of what ends.
+    tags, hosts, settings, aliases, declarations
+        What begins.
+    ends_tags, ends_hosts, ends_settings, ends_aliases, ends_declarations
+        The keys of what ends.
     moves
-        Where files lie from now on, in every snapshot.
+        Where files lie from now on, in every snapshot; nobody has moved them since the base.
+    placed
+        Order, pixel and host of cells whose new files go to that host from now on. `cells` says nothing of the host of
+        a cell that is there: a writer need not know that it was placed elsewhere meanwhile.
     expires
         Snapshots that are given up: what only they see leaves the catalog, and its files are to be removed.
     reads, writes
@@ -156,11 +169,14 @@ class Changes:
     ends_tags: tuple[str, ...] = ()
     hosts: tuple[Host, ...] = ()
     ends_hosts: tuple[str, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    ends_settings: tuple[str, ...] = ()
     aliases: tuple[Alias, ...] = ()
     ends_aliases: tuple[int, ...] = ()
     declarations: tuple[Declaration, ...] = ()
     ends_declarations: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
+    placed: tuple[tuple[int, int, str], ...] = ()
     expires: tuple[int, ...] = ()
     reads: np.ndarray = field(default_factory=lambda: NOWHERE)
     writes: np.ndarray = field(default_factory=lambda: NOWHERE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +63,7 @@ def transact(root: Path, changes: Changes) -> int:
             if table != "cells" and keys and found[table] != len(keys):
                 lost = len(keys) - found[table]
                 raise CommitConflict(f"another writer ended {lost} of the same rows of the catalog's table {table}")
+        _check_hosts(connection, changes)
         reached("commit.applied")
     return record.number
 
@@ -91,6 +92,7 @@ def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:
             raise CommitConflict(f"another writer added to the table {table}")
     _check_exposures(connection, changes)
     _check_kept(connection, changes)
+    _check_moves(connection, changes)
 
 
 def _check_exposures(connection: sqlite3.Connection, changes: Changes) -> None:
@@ -118,6 +120,33 @@ def _check_kept(connection: sqlite3.Connection, changes: Changes) -> None:
             raise CommitConflict(f"snapshot {found[0]} {what} by another commit")
 
 
+def _check_moves(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Refuse to say where files lie that another writer has moved since, or given up."""
+    if changes.moves:
+        (same,) = connection.execute(
+            "SELECT COUNT(*) FROM (SELECT name FROM files WHERE name IN (SELECT value FROM json_each(?)) GROUP BY name"
+            " HAVING MAX(COALESCE(moved_snapshot, 0)) <= ?)",
+            (json.dumps([move.name for move in changes.moves]), changes.base),
+        ).fetchone()
+        if same != len(changes.moves):
+            raise CommitConflict(f"another writer moved or gave up {len(changes.moves) - same} of the same files")
+
+
+def _check_hosts(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Refuse to place anything on a host that is not there, and to end a host where something lies; in what results."""
+    live = {name for (name,) in connection.execute("SELECT name FROM hosts WHERE end_snapshot IS NULL")}
+    named = {place for f in (*changes.adds, *changes.moves) for place in (f.host, f.backup)} - {None}
+    named |= {c.host for c in changes.cells} | {host for _, _, host in changes.placed}
+    if named - live:
+        raise CommitConflict(f"another writer removed the host {min(map(str, named - live))!r}")
+    for name in set(changes.ends_hosts) - live:
+        if connection.execute(
+            "SELECT 1 FROM files WHERE ?1 IN (host, backup) UNION ALL"
+            " SELECT 1 FROM cells WHERE host = ?1 AND end_snapshot IS NULL LIMIT 1", (name,)
+        ).fetchone():  # fmt: skip
+            raise CommitConflict(f"another writer placed something on the host {name!r}")
+
+
 def record_of(connection: sqlite3.Connection, changes: Changes) -> Record:
     """Return what the changes do to the catalog as it is."""
     head, current = connection.execute(
@@ -127,7 +156,7 @@ def record_of(connection: sqlite3.Connection, changes: Changes) -> Record:
     if changes.calibration_id is not None:
         current = changes.calibration_id
     current = calibrations[0][0] if calibrations else current
-    cells = _changed_cells(connection, changes.cells)
+    cells = _changed_cells(connection, changes)
     same = {c.key for c in changes.cells} - {c.key for c in cells}
     ends_cells = dict.fromkeys([*(key for key in changes.ends_cells if key not in same), *(c.key for c in cells)])
     return Record(
@@ -138,12 +167,14 @@ def record_of(connection: sqlite3.Connection, changes: Changes) -> Record:
         calibrations,
         ended={
             "tags": _keys(changes.ends_tags), "hosts": _keys(changes.ends_hosts),
+            "settings": _keys(changes.ends_settings),
             "cells": tuple(ends_cells), "files": _keys(changes.replaces), "ingest_log": _keys(changes.ends_log),
             "image_index": _keys(changes.ends_images), "aliases": _keys(changes.ends_aliases),
             "declarations": _keys(changes.ends_declarations),
         },
         added={
             "tags": tuple(map(astuple, changes.tags)), "hosts": tuple(map(astuple, changes.hosts)),
+            "settings": tuple(map(astuple, changes.settings)),
             "cells": tuple((c.norder, c.npix, c.host, c.drift_arcsec, int(c.stale)) for c in cells),
             "files": tuple(map(_file_row, changes.adds)), "ingest_log": tuple(map(_log_row, changes.log)),
             "image_index": tuple((i.image_id, i.image_key, i.exposure_id, i.digest) for i in changes.images),
@@ -168,9 +199,10 @@ def _calibrations(connection: sqlite3.Connection, new: Calibration | None) -> tu
     return ((last + 1, new.kind, ",".join(new.bands), *counts, json.dumps(new.report)),)
 
 
-def _changed_cells(connection: sqlite3.Connection, cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """Return those of some cells that are new or not what they were."""
-    wanted = json.dumps([c.key for c in cells])
+def _changed_cells(connection: sqlite3.Connection, changes: Changes) -> tuple[Cell, ...]:
+    """Return the cells that are new or not what they were; one that is there keeps its host, unless it is placed."""
+    placed = {(norder, npix): host for norder, npix, host in changes.placed}
+    wanted = json.dumps([*(c.key for c in changes.cells), *placed])
     rows = connection.execute(
         "SELECT norder, npix, host, drift_arcsec, stale FROM (SELECT value FROM json_each(?)) AS wanted"
         " CROSS JOIN cells ON norder = json_extract(wanted.value, '$[0]')"
@@ -178,7 +210,9 @@ def _changed_cells(connection: sqlite3.Connection, cells: Sequence[Cell]) -> tup
         (wanted,),
     )
     stored = {(n, p): Cell(n, p, host, drift, bool(stale)) for n, p, host, drift, stale in rows}
-    return tuple(c for c in cells if stored.get(c.key) != c)
+    wanted_cells = {key: stored[key] for key in placed if key in stored} | {c.key: c for c in changes.cells}
+    settled = (replace(c, host=placed.get(k, stored.get(k, c).host)) for k, c in wanted_cells.items())
+    return tuple(c for c in settled if stored.get(c.key) != c)
 
 
 def _file_row(f: DataFile) -> Row:

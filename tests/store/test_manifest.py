@@ -26,6 +26,7 @@ from skydb.store.changes import (
     ImageKey,
     LogEntry,
     Move,
+    Setting,
 )
 from skydb.store.commit import transact
 from skydb.store.layout import manifest_path
@@ -70,7 +71,7 @@ def db(tmp_path: Path) -> database.Database:
     report = Calibration("relcal", ("r",), 1, 2, 1.5, {"why": "°"})
     db.commit(Changes("relcal", "relcal", 2, calibration=report, cells=(replace(CELL, stale=True),)))
     set_tag(db.root, "PV1")
-    db.commit(Changes("hosts", "hosts", 4, hosts=(Host("far", "/far", "w1"),)))
+    db.commit(Changes("hosts", "hosts", 4, hosts=(Host("far", "/far", "w1"),), settings=(Setting("copies", "2"),)))
     db.commit(Changes("hosts", "hosts", 5, moves=(Move(first.name, "far", "local"),)))
     db.commit(Changes("delete", "delete", 6, replaces=(first.name,), ends_log=("d1",), ends_images=(7,),
                       log=(replace(entry("d1"), n_deleted=2, n_deleted_measurements=2),)))  # fmt: skip
