@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from skydb.errors import DataError, SkydbError, UsageError, did_you_mean
 from skydb.flags import flag_rows
+from skydb.store.fetching import damaged, missing
 from skydb.store.files import DataFile
-from skydb.store.mending import how_to_mend
 from skydb.store.snapshot import Snapshot
 
 from .flag_functions import FLAG_FUNCTIONS
@@ -67,7 +67,7 @@ def _said(text: str) -> tuple[str, str, str]:
 
 
 def require_whole(snapshot: Snapshot, files: Sequence[DataFile]) -> None:
-    """Refuse stored files that are missing or not as long as they were.
+    """Refuse stored files in folders of this machine that are missing or not as long as they were.
 
     Raises
     ------
@@ -75,8 +75,10 @@ def require_whole(snapshot: Snapshot, files: Sequence[DataFile]) -> None:
         Names the first of them.
     """
     for file in files:
-        path = snapshot.path_of(file)
-        if not path.exists():
-            raise DataError("a stored file is missing", str(path), how_to_mend(path))
-        if path.stat().st_size != file.bytes:
-            raise DataError("a stored file is damaged: it has another length", str(path), how_to_mend(path))
+        place = snapshot.stored(file).place
+        if not place.is_local:
+            continue
+        if not place.local.exists():
+            raise missing(place)
+        if place.local.stat().st_size != file.bytes:
+            raise damaged(place, "it has another length")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -26,8 +27,9 @@ from numpy.typing import NDArray
 
 from skydb.errors import DataError
 
+from .copies import Piece, read_pieces
+from .fetching import damaged, refusal
 from .files import StoredFile, Tail
-from .mending import how_to_mend
 
 _MAGIC_BYTES = 4
 _SUM = np.dtype("<u4")
@@ -65,12 +67,15 @@ class Footer:
         CRC32 of every column chunk, by row group and leaf column.
     checked : (G, C)
         Which chunks this process has found whole; filled as they are read.
+    is_mapped
+        Whether the first copy lies in a folder of this machine and was whole so far. Of others, chunks are fetched.
     """
 
     file: StoredFile
     metadata: pq.FileMetaData
     sums: NDArray[np.uint32]
     checked: NDArray[np.bool_]
+    is_mapped: bool
 
     @cached_property
     def leaves(self) -> dict[str, list[int]]:
@@ -88,18 +93,31 @@ class Footer:
         DataError
             Names the file and the column.
         """
-        leaves = [leaf for name in columns for leaf in self.leaves.get(name, ())]
-        missing = [at for at in _pairs(groups, leaves) if not self.checked[at]]
+        missing = [at for at in _pairs(groups, self._leaves_of(columns)) if not self.checked[at]]
         if not missing:
             return
         try:
             with self.file.path.open("rb", buffering=0) as file:
                 for at in missing:
                     if _crc_of(file, *_chunk(self.metadata, *at)) != self.sums[at]:
-                        raise damaged(self.file.path, f"column {self.metadata.schema.column(at[1]).path}, checksum")
+                        raise damaged(self.file.place, f"{self._name(at[1])}, checksum")
                     self.checked[at] = True
         except OSError as error:
-            raise damaged(self.file.path, error) from error
+            raise refusal(self.file.place, error) from error
+
+    def pieces(self, groups: Iterable[int], columns: Iterable[str]) -> list[Piece]:
+        """Return the column chunks of some row groups, to be read wherever they are whole."""
+        found = []
+        for at in _pairs(groups, self._leaves_of(columns)):
+            start, size = _chunk(self.metadata, *at)
+            found.append(Piece(self.file, start, start + size, int(self.sums[at]), self._name(at[1])))
+        return found
+
+    def _leaves_of(self, columns: Iterable[str]) -> list[int]:
+        return [leaf for name in columns for leaf in self.leaves.get(name, ())]
+
+    def _name(self, leaf: int) -> str:
+        return f"column {self.metadata.schema.column(leaf).path}"
 
 
 def footer_of(file: StoredFile) -> Footer:
@@ -107,18 +125,44 @@ def footer_of(file: StoredFile) -> Footer:
 
     Raises
     ------
-    DataError
-        The file is missing, has another length, or its tail is damaged.
+    DataError, BusyError
+        No copy of the file can be read, has its length, and a tail that is whole.
     """
-    changed_ns = _changed_ns(file)
+    return footers_of([file])[0]
+
+
+def footers_of(files: Sequence[StoredFile]) -> list[Footer]:
+    """Return what the tails of stored files say; those that lie on servers are fetched side by side."""
+    found = {file: footer for file in files if (footer := _at_hand(file)) is not None}
+    absent = [file for file in dict.fromkeys(files) if file not in found]
+    if absent:
+        tails = read_pieces([Piece(f, f.tail.start, f.bytes, f.tail.crc, "footer") for f in absent])
+        for file, tail in zip(absent, tails, strict=True):
+            found[file] = _fetched[file] = _parsed(file, tail, is_mapped=False)
+    return [found[file] for file in files]
+
+
+def is_whole_here(file: StoredFile, columns: Sequence[str]) -> bool:
+    """Say whether the first copy of a stored file lies in a folder of this machine, and some columns are whole there.
+
+    Raises
+    ------
+    DataError
+        It is not as it was written, and there is no other copy.
+    """
+    if not file.place.is_local:
+        return False
     try:
-        return _footer(file, changed_ns)
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(file.path, error) from error
+        require_whole_columns(file, columns)
+    except DataError:
+        if not file.may_lie_elsewhere:
+            raise
+        return False
+    return True
 
 
 def require_whole_columns(file: StoredFile, columns: Sequence[str]) -> None:
-    """Refuse a stored file of which some columns are not as they were written: for readers that do not check.
+    """Refuse a stored file whose first copy, a local one, is not as it was written: for readers that do not check.
 
     A process reads and sums each column of a file once.
 
@@ -127,28 +171,34 @@ def require_whole_columns(file: StoredFile, columns: Sequence[str]) -> None:
     DataError
         Names the file, and the column if it is one.
     """
-    known = _whole_columns(file, _changed_ns(file))
+    changed_ns = _changed_ns(file)
+    known = _whole_columns(file, changed_ns)
     if not known.issuperset(columns):
-        footer = footer_of(file)
+        footer = _mapped_footer(file, changed_ns)
         footer.require_whole(range(footer.metadata.num_row_groups), columns)
         known.update(columns)
 
 
-def damaged(path: Path, error: object) -> DataError:
-    """Return the error of a stored file that is not as it was written."""
-    return DataError(f"a stored file is damaged: {error}", str(path), how_to_mend(path))
+def _at_hand(file: StoredFile) -> Footer | None:
+    """Return the footer of a file that needs no fetching; None where there is no such."""
+    if not file.place.is_local:
+        return _fetched.get(file)
+    try:
+        return _mapped_footer(file, _changed_ns(file))
+    except DataError:
+        if not file.may_lie_elsewhere:
+            raise
+        return None
 
 
 def _changed_ns(file: StoredFile) -> int:
-    """Return when a file was changed last; one that was is checked again."""
+    """Return when a local file was changed last; one that was is checked again."""
     try:
         there = file.path.stat()
-    except FileNotFoundError:
-        raise DataError("a stored file is missing", str(file.path), how_to_mend(file.path)) from None
     except OSError as error:
-        raise damaged(file.path, error) from error
+        raise refusal(file.place, error) from None
     if there.st_size != file.bytes:
-        raise damaged(file.path, f"it has {there.st_size} bytes of {file.bytes}")
+        raise damaged(file.place, f"it has {there.st_size} bytes of {file.bytes}")
     return there.st_mtime_ns
 
 
@@ -158,17 +208,40 @@ def _whole_columns(file: StoredFile, changed_ns: int) -> set[str]:
     return set()
 
 
+def _mapped_footer(file: StoredFile, changed_ns: int) -> Footer:
+    try:
+        return _footer(file, changed_ns)
+    except (OSError, pa.ArrowException) as error:
+        raise refusal(file.place, error) from error
+
+
 @lru_cache(maxsize=_KEPT_FOOTERS)
 def _footer(file: StoredFile, changed_ns: int) -> Footer:
     with file.path.open("rb", buffering=0) as handle:
         tail = os.pread(handle.fileno(), file.bytes - file.tail.start, file.tail.start)
     if zlib.crc32(tail) != file.tail.crc:
-        raise damaged(file.path, "footer, checksum")
+        raise damaged(file.place, "footer, checksum")
+    return _parsed(file, tail, is_mapped=True)
+
+
+class _Kept(OrderedDict[StoredFile, Footer]):
+    """The footers that were fetched last; a file keeps its content for ever, so that none gets old."""
+
+    def __setitem__(self, file: StoredFile, footer: Footer) -> None:
+        super().__setitem__(file, footer)
+        while len(self) > _KEPT_FOOTERS:
+            self.popitem(last=False)
+
+
+_fetched = _Kept()
+
+
+def _parsed(file: StoredFile, tail: bytes | memoryview, *, is_mapped: bool) -> Footer:
     metadata = pq.read_metadata(pa.BufferReader(tail))
     shape = metadata.num_row_groups, metadata.num_columns
     end = len(tail) - metadata.serialized_size - 8
     sums = np.frombuffer(tail, _SUM, shape[0] * shape[1], end - shape[0] * shape[1] * _SUM.itemsize)
-    return Footer(file, metadata, sums.reshape(shape).copy(), np.zeros(shape, dtype=np.bool_))
+    return Footer(file, metadata, sums.reshape(shape).copy(), np.zeros(shape, dtype=np.bool_), is_mapped)
 
 
 def _pairs(groups: Iterable[int], leaves: Sequence[int]) -> Iterator[tuple[int, int]]:

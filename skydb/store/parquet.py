@@ -6,7 +6,7 @@ values repeat from row to row of an image, delta for sorted keys (docs/decisions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from skydb.sky.partition import in_ranges
 
 from .arrays import numbers_of, row_numbers
 from .cells import LOCAL
-from .checksums import Footer, damaged, footer_of, seal
+from .checksums import footer_of, footers_of, seal
 from .files import DataFile, StoredFile, Tail, digest_of, write_durably
 from .layout import data_path, new_name
 from .mending import how_to_mend
+from .row_groups import RowGroups
 
 ROW_GROUP_ROWS = {"measurements": 16_384, "measurements_cal": 32_768}
 DEFAULT_ROW_GROUP_ROWS = 65_536
@@ -115,11 +116,11 @@ def sort_rows(rows: pa.Table, table: str) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in TABLES[table].sort])
 
 
-def row_groups_of(file: pq.ParquetFile, ranges: np.ndarray) -> list[int]:
+def row_groups_of(metadata: pq.FileMetaData, ranges: np.ndarray) -> list[int]:
     """Return the row groups whose statistics of the first column admit a key in sorted half-open ranges (K, 2)."""
     groups = []
-    for number in range(file.metadata.num_row_groups):
-        statistics = file.metadata.row_group(number).column(0).statistics
+    for number in range(metadata.num_row_groups):
+        statistics = metadata.row_group(number).column(0).statistics
         if statistics is None or not statistics.has_min_max or may_hold(ranges, statistics.min, statistics.max):
             groups.append(number)
     return groups
@@ -131,39 +132,16 @@ def may_hold(ranges: np.ndarray, low: int, high: int) -> bool:
     return after < len(ranges) and bool(ranges[after, 0] <= high)
 
 
-def _opened(footer: Footer) -> pq.ParquetFile:
-    """Open a stored file for reading through a memory map; its column chunks are checked as they are read."""
-    path = footer.file.path
-    try:
-        return pq.ParquetFile(path, metadata=footer.metadata, memory_map=True, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
-
-
-def _read_group(footer: Footer, file: pq.ParquetFile, group: int, columns: Sequence[str]) -> pa.Table:
-    """Read one row group in this thread: handing its columns to others takes longer than decoding them."""
-    footer.require_whole([group], columns)
-    try:
-        return file.read_row_group(group, columns=list(columns), use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(footer.file.path, error) from error
-
-
 def read_file(stored: StoredFile, columns: Sequence[str] | None = None) -> pa.Table:
     """Read some columns of one file, whole.
 
     Raises
     ------
-    DataError
-        The file is missing or damaged.
+    DataError, BusyError
+        The file is missing or damaged, or its server does not answer; and so it is with every copy.
     """
-    footer = footer_of(stored)
-    footer.require_whole(range(footer.metadata.num_row_groups), footer.leaves if columns is None else columns)
-    with _opened(footer) as file:
-        try:
-            return file.read(columns=list(columns) if columns is not None else None)
-        except (OSError, pa.ArrowException) as error:
-            raise damaged(stored.path, error) from error
+    with RowGroups(footer_of(stored)) as file:
+        return file.read_all(columns)
 
 
 def read_selected(stored: StoredFile, columns: Sequence[str], ranges: np.ndarray) -> Iterator[pa.Table]:
@@ -171,14 +149,23 @@ def read_selected(stored: StoredFile, columns: Sequence[str], ranges: np.ndarray
 
     Object ids are read first, and nothing else of a row group where none of them lies in a range.
     """
-    footer = footer_of(stored)
-    with _opened(footer) as file:
-        for group in row_groups_of(file, ranges):
-            ids = numbers_of(_read_group(footer, file, group, ["object_id"]).column("object_id"))
-            hit = np.flatnonzero(in_ranges(ids, ranges))
-            if hit.size:
-                rows = _read_group(footer, file, group, columns)
-                yield rows if hit.size == rows.num_rows else rows.take(row_numbers(hit))
+    with RowGroups(footer_of(stored)) as file:
+        groups = row_groups_of(file.metadata, ranges)
+        file.expect(groups, ["object_id", *columns])
+        for group, hit in _hits(file, groups, ranges):
+            rows = file.read(group, columns)
+            yield rows if hit.size == rows.num_rows else rows.take(row_numbers(hit))
+
+
+def _hits(file: RowGroups, groups: Iterable[int], ranges: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the row groups that hold objects in some ranges, None: any, and the numbers of their rows there."""
+    for group in groups:
+        if ranges is None:
+            rows = np.arange(file.metadata.row_group(group).num_rows)
+        else:
+            rows = np.flatnonzero(in_ranges(numbers_of(file.read(group, ["object_id"]).column("object_id")), ranges))
+        if rows.size:
+            yield group, rows
 
 
 def read_pair(
@@ -191,37 +178,42 @@ def read_pair(
     rows, never below a filter.
     """
     calibrated, raw_names = split_columns(columns)
-    cal_footer, raw_footer = footer_of(cal), footer_of(raw)
-    with _opened(cal_footer) as cal_file, _opened(raw_footer) as raw_file:
+    cal_footer, raw_footer = footers_of([cal, raw])
+    with RowGroups(cal_footer) as cal_file, RowGroups(raw_footer) as raw_file:
         if cal_file.metadata.num_rows != raw_file.metadata.num_rows:
-            raise DataError("the calibrated file does not match its raw file", str(cal.path), how_to_mend(cal.path))
+            where = cal.place.where
+            raise DataError("the calibrated file does not match its raw file", where, how_to_mend(Path(str(cal.place))))
         starts = _group_starts(cal_file)
-        groups = range(len(starts) - 1) if ranges is None else row_groups_of(cal_file, ranges)
-        for group in groups:
-            ids = _read_group(cal_footer, cal_file, group, ["object_id"])
-            rows = np.arange(len(ids))
-            if ranges is not None:
-                rows = np.flatnonzero(in_ranges(numbers_of(ids.column("object_id")), ranges))
-            if rows.size:
-                left = _read_group(cal_footer, cal_file, group, calibrated) if calibrated else ids
-                right = _take_rows(raw_footer, raw_file, raw_names, rows + starts[group])
-                yield _zip(left if len(rows) == len(left) else left.take(row_numbers(rows)), right, columns)
+        groups = range(len(starts) - 1) if ranges is None else row_groups_of(cal_file.metadata, ranges)
+        cal_file.expect(groups, ["object_id", *calibrated])
+        hits = list(_hits(cal_file, groups, ranges))
+        if raw_names and hits:
+            numbers = np.concatenate([rows + starts[group] for group, rows in hits])
+            raw_file.expect(np.unique(_groups_of(raw_file, numbers)).tolist(), raw_names)
+        for group, rows in hits:
+            left = cal_file.read(group, calibrated or ["object_id"])
+            right = _take_rows(raw_file, raw_names, rows + starts[group])
+            yield _zip(left if len(rows) == len(left) else left.take(row_numbers(rows)), right, columns)
 
 
-def _group_starts(file: pq.ParquetFile) -> np.ndarray:
+def _group_starts(file: RowGroups) -> np.ndarray:
     return np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)])
 
 
-def _take_rows(footer: Footer, file: pq.ParquetFile, columns: Sequence[str], numbers: np.ndarray) -> pa.Table:
+def _groups_of(file: RowGroups, numbers: np.ndarray) -> np.ndarray:
+    """Return the row groups of rows by their number in the file."""
+    return np.searchsorted(_group_starts(file), numbers, side="right") - 1
+
+
+def _take_rows(file: RowGroups, columns: Sequence[str], numbers: np.ndarray) -> pa.Table:
     """Read rows by their number in the file (sorted), decoding only the row groups that hold them."""
     if not columns:
         return pa.table({})
-    starts = _group_starts(file)
-    group_of = np.searchsorted(starts, numbers, side="right") - 1
+    starts, group_of = _group_starts(file), _groups_of(file, numbers)
     parts = []
     for group in np.unique(group_of).tolist():
         inside = numbers[group_of == group] - starts[group]
-        rows = _read_group(footer, file, group, columns)
+        rows = file.read(group, columns)
         parts.append(rows if len(inside) == rows.num_rows else rows.take(row_numbers(inside)))
     return pa.concat_tables(parts)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .files import DataFile, StoredFile
 from .leases import Lease
 from .mending import RESTORE
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
+from .roots import Place, is_url, root_named
 
 FILE_COLUMNS = (
     "name, table_name, norder, npix, host, path, rows, bytes, digest, tail_start, tail_crc, base, min_key, max_key,"
@@ -99,22 +101,39 @@ class Snapshot:
             query = f"SELECT {FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
             return [DataFile(*row) for row in connection.execute(query, (table,))]
 
+    @property
+    def home(self) -> str:
+        """The database's own folder."""
+        return str(self.root)
+
     @cached_property
-    def host_roots(self) -> dict[str, Path]:
-        """The storage root of every host."""
+    def host_roots(self) -> dict[str, str]:
+        """The storage root of every host: a folder, or a URL."""
         with reading(self.root) as connection:
-            rows = connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL").fetchall()
-        return {name: Path(root) if root else self.root for name, root in rows}
+            return _host_roots(connection, self.home)
+
+    def folder_of(self, host: str) -> Path:
+        """Return the storage root of a host where files can be written.
+
+        Raises
+        ------
+        UsageError
+            There is no such host, or its root is a URL.
+        """
+        root = self.host_roots.get(host)
+        if root is None or is_url(root):
+            what = f"host {host!r} is not known" if root is None else f"nothing is written to host {host!r} at {root}"
+            raise UsageError(what, self.home, "see `skydb hosts`")
+        return Path(root)
 
     def path_of(self, file: DataFile) -> Path:
-        """Return where a file lies."""
-        if file.host not in self.host_roots:
-            raise DataError(f"host {file.host!r} is not known", f"file {file.path}", "see `skydb hosts`")
-        return self.host_roots[file.host] / file.path
+        """Return where a file lies in a folder of this machine."""
+        return self.stored(file).path
 
     def stored(self, file: DataFile) -> StoredFile:
-        """Return a file where it lies, to read it."""
-        return file.at(self.path_of(file))
+        """Return a file with the places where it lies, to read it."""
+        places = _places(self.host_roots, file.host, file.backup, file.path)
+        return file.at(*places, find_again=partial(_places_now, self.root, self.home, file.name))
 
     def read_global(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of a global table (images, images_cal, exposures, photcodes), in its declared order."""
@@ -196,6 +215,32 @@ def empty_rows(table: str, columns: Sequence[str]) -> pa.Table:
     first, second = TABLES["measurements_cal" if table == "measurements" else table], TABLES[table]
     fields = [(first[n] if n in first else second[n]).arrow for n in columns]
     return pa.Table.from_batches([], pa.schema(fields)).replace_schema_metadata()
+
+
+def _host_roots(connection: sqlite3.Connection, home: str) -> dict[str, str]:
+    rows = connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL")
+    return {name: root_named(root, home) for name, root in rows}
+
+
+def _places(roots: Mapping[str, str], host: str, backup: str | None, path: str) -> tuple[Place, ...]:
+    """Return where the copies of a file lie, the one to read first first.
+
+    Raises
+    ------
+    DataError
+        No known host has one.
+    """
+    known = [name for name in (host, backup) if name is not None and name in roots]
+    if not known:
+        raise DataError(f"host {host!r} is not known", f"file {path}", "see `skydb hosts`")
+    return tuple(Place(name, roots[name], path) for name in known)
+
+
+def _places_now(root: Path, home: str, name: str) -> tuple[Place, ...]:
+    """Return where a file lies by now; nowhere if it was given up."""
+    with reading(root) as connection:
+        row = connection.execute("SELECT host, backup, path FROM files WHERE name = ? LIMIT 1", (name,)).fetchone()
+        return _places(_host_roots(connection, home), *row) if row else ()
 
 
 def _may_hold(file: DataFile, ranges: np.ndarray) -> bool:

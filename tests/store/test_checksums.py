@@ -18,6 +18,7 @@ from skydb.store import checksums
 from skydb.store.checksums import footer_of, require_whole_columns
 from skydb.store.files import StoredFile
 from skydb.store.parquet import read_file, store_rows
+from skydb.store.roots import Place
 
 PAGE_HEADER = 40
 """Bytes from the start of a column chunk that hold its first page header, and little else."""
@@ -37,7 +38,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> StoredFile:
     """A file of a few rows: 200 of the seeds of objects."""
     root = tmp_path_factory.mktemp("sound")
     file = store_rows(root, "db", seeds(200), "object_seeds", cell=(0, 0))
-    return file.at(root / file.path)
+    return file.at(Place.of(root / file.path))
 
 
 def flipped(sound: StoredFile, folder: Path, byte: int, bit: int) -> StoredFile:
@@ -46,7 +47,7 @@ def flipped(sound: StoredFile, folder: Path, byte: int, bit: int) -> StoredFile:
     content[byte] ^= 1 << bit
     path = folder / f"{byte}_{bit}.parquet"
     path.write_bytes(content)
-    return StoredFile(path, sound.bytes, sound.tail)
+    return StoredFile((Place.of(path),), sound.bytes, sound.tail)
 
 
 def chunk_starts(file: StoredFile) -> dict[str, tuple[int, int]]:
@@ -129,7 +130,7 @@ def test_columns_that_are_not_read_are_not_checked(sound: StoredFile, tmp_path: 
 def test_file_of_another_length_is_refused(sound: StoredFile, tmp_path: Path, change: int) -> None:
     path = tmp_path / "f.parquet"
     path.write_bytes((sound.path.read_bytes() + b"\0")[: sound.bytes + change])
-    bad = StoredFile(path, sound.bytes, sound.tail)
+    bad = StoredFile((Place.of(path),), sound.bytes, sound.tail)
     with pytest.raises(DataError, match=f"it has {sound.bytes + change} bytes of {sound.bytes}"):
         read_file(bad)
     with pytest.raises(DataError, match="damaged"):
@@ -194,7 +195,7 @@ def test_lists_are_checked_too(tmp_path: Path) -> None:
     """The column that a list fills in a Parquet file has a name of its own."""
     zeros = {c.name: pa.array(["0"]).cast(c.arrow.type) for c in TABLES["images"] if c.required}
     file = store_rows(tmp_path, "db", pa.table({**zeros, "corner_ra": [[1.0, 2.0]]}), "images")
-    stored = file.at(tmp_path / file.path)
+    stored = file.at(Place.of(tmp_path / file.path))
     start, _ = chunk_starts(stored)["corner_ra.list.element"]
     with pytest.raises(DataError, match="column corner_ra"):
         require_whole_columns(flipped(stored, tmp_path, start, 0), ["corner_ra"])

@@ -13,13 +13,14 @@ from skydb.errors import DataError
 from skydb.schema.tables import MEASUREMENTS, MEASUREMENTS_CAL, TABLES
 from skydb.store.files import DataFile, StoredFile, Tail
 from skydb.store.parquet import read_file, read_pair, store_rows
+from skydb.store.roots import Place
 
 ROWS = 70_000
 
 
 def placed(root: Path, file: DataFile) -> StoredFile:
     """A file where `store_rows` put it under a root."""
-    return file.at(root / file.path)
+    return file.at(Place.of(root / file.path))
 
 
 def raw_rows() -> pa.Table:
@@ -89,7 +90,7 @@ def test_flipped_byte_is_found(tmp_path: Path) -> None:
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere.parquet: a stored file is missing"):
-        read_file(StoredFile(tmp_path / "nowhere.parquet", 0, Tail(0, 0)))
+        read_file(StoredFile((Place.of(tmp_path / "nowhere.parquet"),), 0, Tail(0, 0)))
 
 
 def test_files_of_different_length_are_refused(tmp_path: Path) -> None:

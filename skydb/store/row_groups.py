@@ -1,0 +1,158 @@
+"""Row groups of stored files, decoded from bytes that were found whole: mapped where they lie here, else fetched."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skydb.errors import DataError
+
+from .checksums import Footer
+from .copies import read_pieces
+from .fetching import damaged
+
+
+class RowGroups:
+    """One stored file, open for reading; close it when done, or use it in a `with` block.
+
+    Of a copy in a folder of this machine, Arrow maps the bytes. Without one, or once it shows damage, column chunks are
+    fetched from the first place that has them whole, and decoded from memory.
+    """
+
+    def __init__(self, footer: Footer) -> None:
+        self.footer = footer
+        self._fetched = SparseFile(footer.file.bytes)
+        self._is_mapped = footer.is_mapped
+        self._file = self._mapped() if footer.is_mapped else self._in_memory()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def metadata(self) -> pq.FileMetaData:
+        """The Parquet footer."""
+        return self.footer.metadata
+
+    def expect(self, groups: Iterable[int], columns: Sequence[str]) -> None:
+        """Fetch at once what is going to be read; of a mapped file nothing has to be fetched."""
+        if not self._is_mapped:
+            self._fetch(groups, columns)
+
+    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        """Read one row group in this thread: handing its columns to others takes longer than decoding them.
+
+        Raises
+        ------
+        DataError, BusyError
+            No copy can be read and has these columns whole.
+        """
+        file = self._whole([group], columns)
+        try:
+            return file.read_row_group(group, columns=list(columns), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self.footer.file.place, error) from error
+
+    def read_all(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some columns of all row groups, or all columns.
+
+        Raises
+        ------
+        DataError, BusyError
+            No copy can be read and has these columns whole.
+        """
+        names = list(self.footer.leaves) if columns is None else list(columns)
+        file = self._whole(range(self.metadata.num_row_groups), names)
+        try:
+            return file.read(columns=None if columns is None else names)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self.footer.file.place, error) from error
+
+    def _whole(self, groups: Sequence[int], columns: Sequence[str]) -> pq.ParquetFile:
+        """Return the file, once some of its column chunks are known to be whole."""
+        if self._is_mapped:
+            try:
+                self.footer.require_whole(groups, columns)
+                return self._file
+            except DataError:
+                if not self.footer.file.may_lie_elsewhere:
+                    raise
+            self._file.close()
+            self._file, self._is_mapped = self._in_memory(), False
+        self._fetch(groups, columns)
+        return self._file
+
+    def _fetch(self, groups: Iterable[int], columns: Sequence[str]) -> None:
+        pieces = [p for p in self.footer.pieces(groups, dict.fromkeys(columns)) if p.start not in self._fetched]
+        for piece, body in zip(pieces, read_pieces(pieces), strict=True):
+            self._fetched.put(piece.start, body)
+
+    def _mapped(self) -> pq.ParquetFile:
+        file = self.footer.file
+        try:
+            return pq.ParquetFile(file.path, metadata=self.metadata, memory_map=True, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(file.place, error) from error
+
+    def _in_memory(self) -> pq.ParquetFile:
+        file = pa.PythonFile(self._fetched, mode="r")
+        return pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False)  # which reads what lies between, too
+
+
+class SparseFile(io.RawIOBase):
+    """A file of which only some pieces are there; other bytes cannot be read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size, self._at = size, 0
+        self._starts: list[int] = []
+        self._pieces: dict[int, memoryview] = {}
+
+    def __contains__(self, start: int) -> bool:
+        return start in self._pieces
+
+    def put(self, start: int, body: bytes | memoryview) -> None:
+        """Add the piece that begins at a byte."""
+        self._starts.insert(bisect_right(self._starts, start), start)
+        self._pieces[start] = memoryview(body)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it has positions."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> memoryview:
+        """Read inside one piece; nothing is copied.
+
+        Raises
+        ------
+        OSError
+            These bytes are not there.
+        """
+        number = bisect_right(self._starts, self._at) - 1
+        start = self._starts[number] if number >= 0 else 0
+        body = self._pieces.get(start, memoryview(b""))[self._at - start:]
+        if size > len(body):
+            raise OSError(f"bytes {self._at} to {self._at + size} were not fetched")
+        self._at += size
+        return body[:size]
