@@ -14,7 +14,7 @@ from skydb.errors import UsageError, did_you_mean
 from skydb.sky.angles import parse_angle, parse_position
 from skydb.sky.regions import Cone
 
-from .views import column_named, table_named, visible_columns
+from .views import OWN
 
 Ints = NDArray[np.int64]
 
@@ -213,7 +213,7 @@ def sky_table_named(table: object, known: Sequence[str]) -> str:
     UsageError
         Another table, or none.
     """
-    name = table_named(table) if isinstance(table, str) else None
+    name = OWN.table_named(table) if isinstance(table, str) else None
     if name is None or name not in known:
         raise UsageError(f"no positions in table {table!r}", None, f"use {' or '.join(known)}")
     return name
@@ -237,7 +237,7 @@ def columns_named(table: str, columns: str | Iterable[str] | None, standard: Seq
     if not isinstance(columns, Iterable):
         raise UsageError(f"columns={columns!r} is no list of names", f"table {table}", "give names, or '*' for all")
     words = columns.split(",") if isinstance(columns, str) else list(columns)
-    known = [c.name for c in visible_columns(table)]
+    known = [c.name for c in OWN.columns(table)]
     names = known if words == [ALL] else [_column_named(table, word, known) for word in words]
     if not names:
         raise UsageError("no column is named", f"table {table}", "name some, or leave them out for the standard ones")
@@ -246,7 +246,7 @@ def columns_named(table: str, columns: str | Iterable[str] | None, standard: Seq
 
 def _column_named(table: str, name: object, known: Sequence[str]) -> str:
     word = name.strip() if isinstance(name, str) else str(name)
-    found = word.lower() if word.lower() in known else column_named(table, word)
+    found = word.lower() if word.lower() in known else OWN.column_named(table, word)
     if found is None:
         raise UsageError(f"no column named {word!r}", f"table {table}", did_you_mean(word, known))
     return found

@@ -33,12 +33,12 @@ from .arguments import (
 from .atlas import Atlas, CellPart
 from .described import column_facts, description, facts_of_schema, table_facts
 from .failures import clear_errors, require_whole
-from .names import codes_of, looked_up, stored_columns, with_names
+from .names import codes_of, with_names
 from .result_names import declarations
 from .results import Result
 from .sources import CellStream
 from .user_tables import arrow_of, require_free_name
-from .views import visible_columns
+from .views import OWN, Views, views_of
 
 if TYPE_CHECKING:
     from .parse import ParsedQuery
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 STANDARD = {
-    "objects": tuple(c.name for c in visible_columns("objects")),
+    "objects": tuple(c.name for c in OWN.columns("objects")),
     "measurements": (
         "object_id", "mjd", "photcode", "band", "mag", "mag_err", "flux", "flux_err", "ap_mag", "kron_mag", "ra", "dec",
         "airmass", "exptime", "mcal", "mflat", "image_id", "det_id", "db_flags",
@@ -131,7 +131,7 @@ class Connection:
         Raises
         ------
         UsageError
-            The name is that of a skydb table, or no plain identifier; `table` is no table.
+            The name is that of a table of the database, or no plain identifier; `table` is no table.
 
         Examples
         --------
@@ -140,7 +140,8 @@ class Connection:
             con.register("mine", Table.read("targets.fits"))
             con.sql("SELECT o.*, m.note FROM objects o JOIN mine m USING (object_id)").table()
         """
-        require_free_name(require_text(name, "register", 'give a name, then the table: register("mine", table)'))
+        name = require_text(name, "register", 'give a name, then the table: register("mine", table)')
+        require_free_name(name, self._views)
         self._tables[name.lower()] = arrow_of(table)
 
     def tables(self) -> Result:
@@ -148,7 +149,7 @@ class Connection:
 
         `con.sql("SHOW TABLES")` is the same.
         """
-        return Result(table_facts(self._tables), {})
+        return Result(table_facts(self._views, self._tables), {})
 
     def columns(self, table: str) -> Result:
         """Return the columns of a table: name, type, unit, meaning, DVO name, UCD.
@@ -172,7 +173,7 @@ class Connection:
             units = {c["name"]: c["unit"] for c in con.columns("objects")}
         """
         name = require_text(table, "columns", 'give the name of a table, such as "objects"; see con.tables()')
-        return Result(column_facts(name, self._tables), {})
+        return Result(column_facts(name, self._views, self._tables), {})
 
     def sql(self, query: str) -> Result:
         """Answer one SELECT in DuckDB's dialect over the tables of the snapshot; or SHOW TABLES, or DESCRIBE.
@@ -328,6 +329,10 @@ class Connection:
         return Atlas(self.snapshot)
 
     @cached_property
+    def _views(self) -> Views:
+        return views_of(self.snapshot)
+
+    @cached_property
     def _codes(self) -> pa.Table:
         return codes_of(self.snapshot)
 
@@ -348,14 +353,16 @@ class Connection:
         if asked.query is not None:
             answer = self.sql(asked.query)
             return facts_of_schema(answer.schema, answer.declared)
-        return table_facts(self._tables) if asked.table is None else column_facts(asked.table, self._tables)
+        if asked.table is None:
+            return table_facts(self._views, self._tables)
+        return column_facts(asked.table, self._views, self._tables)
 
     def _plan(self, query: str) -> tuple[ParsedQuery, list[Scan]]:
         from .parse import parse
         from .relations import plan
 
         self._require_open()
-        parsed = parse(require_text(query, "SQL", "give one SELECT"), extra=tuple(self._tables))
+        parsed = parse(require_text(query, "SQL", "give one SELECT"), tuple(self._tables), self._views)
         return parsed, plan(self._atlas, parsed)
 
     def _read(
@@ -363,7 +370,7 @@ class Connection:
     ) -> pa.Table:
         """Read the stored columns that give some columns."""
         self._require_open()
-        return CellStream(self.snapshot, table, tuple(stored_columns(table, columns)), tuple(parts), region).read()
+        return CellStream(self.snapshot, table, tuple(OWN.stored_columns(table, columns)), tuple(parts), region).read()
 
     def _with_derived_flags(self, rows: pa.Table, parts: Sequence[CellPart]) -> pa.Table:
         from .derived_flags import SEED_COLUMNS, with_derived_flags
@@ -371,7 +378,7 @@ class Connection:
         return with_derived_flags(self.snapshot, rows, self._read("object_seeds", SEED_COLUMNS, parts))
 
     def _answer(self, table: str, names: list[str], rows: pa.Table) -> Result:
-        codes = self._codes if looked_up(table, names) else None
+        codes = self._codes if OWN.looked_up(table, names) else None
         return Result(with_names(rows, codes, names), _declared(table, names))
 
     def _require_open(self) -> None:
@@ -408,4 +415,4 @@ def _explained(scan: Scan) -> dict[str, object]:
 
 
 def _declared(table: str, names: Sequence[str]) -> dict[str, Column]:
-    return {c.name: c.column for c in visible_columns(table) if c.name in names}
+    return {c.name: c.column for c in OWN.columns(table) if c.name in names}

@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from skydb.errors import UsageError, did_you_mean
 from skydb.schema.model import Column
-from skydb.schema.tables import TABLES
 
-from .views import table_named, visible_columns, visible_tables
+from .views import Views
 
 TABLE_FACTS = pa.schema([
     ("name", pa.string()), ("columns", pa.int64()), ("dvo", pa.string()), ("meaning", pa.string()),
@@ -59,27 +58,29 @@ def description(sql: str) -> Description | None:
     return Description(table=match[2]) if match else None
 
 
-def table_facts(registered: Mapping[str, pa.Table]) -> pa.Table:
+def table_facts(views: Views, registered: Mapping[str, pa.Table]) -> pa.Table:
     """Return one row per table that SQL knows: skydb's, in declared order, then the user's."""
-    rows = [_of_table(name) for name in visible_tables()]
+    rows = [_of_table(views, name) for name in views.names]
     rows += [{"name": name, "columns": table.num_columns, "meaning": "registered by you"}
              for name, table in registered.items()]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=TABLE_FACTS)
 
 
-def _of_table(name: str) -> dict[str, Any]:
-    declared = TABLES[name]
+def _of_table(views: Views, name: str) -> dict[str, Any]:
+    declared = views.declared[name]
     meaning = _MEANINGS.get(name, declared.meaning)
-    return {"name": name, "columns": len(visible_columns(name)), "dvo": declared.dvo, "meaning": meaning}
+    return {"name": name, "columns": len(views.columns(name)), "dvo": declared.dvo, "meaning": meaning}
 
 
-def column_facts(table: str, registered: Mapping[str, pa.Table]) -> pa.Table:
+def column_facts(table: str, views: Views, registered: Mapping[str, pa.Table]) -> pa.Table:
     """Return one row per column of a table, in the order of SELECT *: type, unit, meaning, DVO name, UCD.
 
     Parameters
     ----------
     table
         Its name or DVO's, in any case.
+    views
+        The tables of the database.
     registered
         The user's tables, by name in lower case.
 
@@ -90,10 +91,10 @@ def column_facts(table: str, registered: Mapping[str, pa.Table]) -> pa.Table:
     """
     if table.lower() in registered:
         return facts_of_schema(registered[table.lower()].schema, {})
-    name = table_named(table)
+    name = views.table_named(table)
     if name is None:
-        raise UsageError(f"no table named {table!r}", "SQL", did_you_mean(table, {*visible_tables(), *registered}))
-    rows = [_of_column(c.name, c.column.type, c.column) for c in visible_columns(name)]
+        raise UsageError(f"no table named {table!r}", "SQL", did_you_mean(table, {*views.names, *registered}))
+    rows = [_of_column(c.name, c.column.type, c.column) for c in views.columns(name)]
     return pa.Table.from_pylist(rows, schema=COLUMN_FACTS)
 
 

@@ -13,10 +13,11 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from skydb.errors import UsageError, did_you_mean
+from skydb.schema.declaration import is_shipped
 from skydb.schema.model import Column
 
 from .select_lists import UNKNOWN, Given, Level, Source, has_no_plain_name, name_of, renamed, source_of, starred
-from .views import table_named, visible_columns, visible_tables
+from .views import Views
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,19 @@ class Levels:
 
     Attributes
     ----------
+    views : the tables of the database
     references : uses of skydb tables
     levels : the SELECTs, inner ones first
     edits : changes of the text
     outside : table functions, files and foreign tables that the query reads
     """
 
-    def __init__(self, sql: str, tree: exp.Expression, extra: frozenset[str]) -> None:
+    def __init__(self, sql: str, tree: exp.Expression, extra: frozenset[str], views: Views) -> None:
         self.references: list[Reference] = []
         self.levels: list[Level] = []
         self.edits: list[Edit] = []
         self.outside: list[str] = []
+        self.views = views
         self._sql, self._extra = sql, extra
         self._by_select: dict[int, Level] = {}
         self._outputs: dict[int, Source] = {}
@@ -91,8 +94,8 @@ class Levels:
             return
         for source in sources.values():
             table = self.references[source.reference].table if source.reference is not None else None
-            column = source.named(name, dvo=True, table=table)
-            if column is not None:
+            column = self.views.column_named(table, name) if table else None
+            if column is not None and column in source.columns:
                 yield source, column
 
     def text(self, identifier: exp.Expression) -> str:
@@ -136,7 +139,7 @@ class Levels:
         if table is None:
             return UNKNOWN
         index = self._refer(node, table)
-        columns: dict[str, Column | None] = {c.name: c.column for c in visible_columns(table)}
+        columns: dict[str, Column | None] = {c.name: c.column for c in self.views.columns(table)}
         here = Source(columns, complete=True, reference=index, origins={name: (index, name) for name in columns})
         names = [c.name for c in node.args["alias"].columns] if node.args.get("alias") else []
         pivoted = node.args.get("pivots") or isinstance(node.parent, exp.Pivot)
@@ -149,7 +152,7 @@ class Levels:
     def _table(self, node: exp.Table) -> str | None:
         """Return the skydb table that a node names, or None for what lies outside."""
         name = node.name.lower()
-        known = table_named(name)
+        known = self.views.table_named(name)
         if not isinstance(node.this, exp.Identifier) or node.db not in ("", "main") or node.catalog:
             self.outside.append(node.this.sql("duckdb") if not node.db else f"{node.db}.{node.name}")
             return None
@@ -159,8 +162,9 @@ class Levels:
             if "." in name or "/" in name:
                 self.outside.append(self.text(node.this).strip("'\""))
                 return None
-            names = {*visible_tables(), *self._extra}
-            raise UsageError(f"no table named {self.text(node.this)!r}", "SQL", did_you_mean(name, names))
+            names = {*self.views.names, *self._extra}
+            todo = f"declare it: skydb table DB --declare {name}" if is_shipped(name) else did_you_mean(name, names)
+            raise UsageError(f"no table named {self.text(node.this)!r}", "SQL", todo)
         return known
 
     def _refer(self, node: exp.Table, table: str) -> int:

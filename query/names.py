@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from skydb.schema.tables import TABLES
 from skydb.store.arrays import numbers_of, row_numbers
 from skydb.store.snapshot import Snapshot
 
@@ -16,18 +15,6 @@ LOOKED_UP = {"photcode": "name", "band": "band"}
 
 CODES_TABLE = "_skydb_codes"
 """DuckDB's table of the codes: joined as a table, not as an Arrow stream, a name costs half (8 against 15 ns a row)."""
-
-
-def looked_up(table: str, columns: Sequence[str]) -> tuple[str, ...]:
-    """Return which columns of a SQL table are looked up by its code."""
-    has_code = "code" in TABLES[table] and table != "photcodes"
-    return tuple(c for c in columns if has_code and c in LOOKED_UP)
-
-
-def stored_columns(table: str, columns: Sequence[str]) -> list[str]:
-    """Return the stored columns that give some columns of a SQL table, each once."""
-    names = looked_up(table, columns)
-    return list(dict.fromkeys([*(c for c in columns if c not in names), *(["code"] if names else [])]))
 
 
 def codes_of(snapshot: Snapshot) -> pa.Table:

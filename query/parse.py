@@ -18,7 +18,7 @@ from .levels import Edit, Reference
 from .predicates import IdRanges, Limits, limits
 from .resolve import Resolution
 from .unset_flags import require_set_flags
-from .views import visible_columns
+from .views import OWN, Views
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ParsedQuery:
     outside: tuple[str, ...] = ()
 
 
-def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
+def parse(sql: str, extra: Collection[str] = (), views: Views = OWN) -> ParsedQuery:
     """Read one SELECT in DuckDB's dialect.
 
     Parameters
@@ -66,6 +66,8 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
         Names of tables and columns may be skydb's or DVO's, in any case.
     extra : names
         Further tables that the connection knows, such as a data frame of the user's; they hide skydb's.
+    views
+        The tables of the database.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     try:
         tree = sqlglot.parse_one(sql, read="duckdb")
         _require_readable(tree)
-        resolution = Resolution(sql, tree, frozenset(name.lower() for name in extra))
+        resolution = Resolution(sql, tree, frozenset(name.lower() for name in extra), views)
     except RecursionError as error:
         raise UsageError("the query nests too deep", "SQL", "simplify it") from error
     except SqlglotError as error:
@@ -96,7 +98,7 @@ def parse(sql: str, extra: Collection[str] = ()) -> ParsedQuery:
     some = {name for name, column in declared if column is not None}
     return ParsedQuery(
         _edited(sql, resolution.edits),
-        tuple(_reference(reference, limit) for reference, limit in found),
+        tuple(_reference(reference, limit, views) for reference, limit in found),
         tuple(pair for pair in declared if pair[0] in some),
         tuple(dict.fromkeys(resolution.outside)),
     )
@@ -120,8 +122,8 @@ def _require_readable(tree: exp.Expression) -> None:
         raise UsageError("not a SELECT statement", "SQL", "give one SELECT")
 
 
-def _reference(reference: Reference, limit: Limits) -> TableReference:
-    columns = tuple(c.name for c in visible_columns(reference.table) if c.name in reference.used)
+def _reference(reference: Reference, limit: Limits, views: Views) -> TableReference:
+    columns = tuple(c.name for c in views.columns(reference.table) if c.name in reference.used)
     return TableReference(
         reference.table, reference.alias, reference.relation, columns, limit.region, limit.ids,
         tuple(sorted(limit.follows)),

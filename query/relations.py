@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from skydb.schema.tables import TABLES
-from skydb.store.checksums import require_whole_columns
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
 from skydb.store.parquet import split_columns
-from skydb.store.snapshot import Snapshot, empty_rows
+from skydb.store.snapshot import Snapshot
 
 from .atlas import Atlas, CellPart, common_parts
-from .names import looked_up, stored_columns, with_names_sql
+from .names import with_names_sql
 from .parse import ParsedQuery, TableReference
-from .sources import CellStream, in_threads
-from .views import STORED
+from .sources import CellStream
+from .stored_sql import read_parquet
+from .views import STORED, views_of
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,11 @@ def plan(atlas: Atlas, query: ParsedQuery) -> list[Scan]:
 
 def _own_parts(atlas: Atlas, reference: TableReference) -> list[CellPart] | None:
     """Return the cells that hold what a reference's own region and ids admit; None for a table without cells."""
-    if TABLES[reference.table].kind != "sky":
+    declared = atlas.snapshot.table(reference.table)
+    if declared.kind != "sky":
         return None
-    parts = atlas.parts_of_region(reference.region)
+    positions_bounded = declared.keyed_by is None  # what a user's own table calls ra may lie anywhere
+    parts = atlas.parts_of_region(reference.region if positions_bounded else None)
     if reference.object_ids is None:
         return parts
     ids = np.array(reference.object_ids, dtype=np.int64).reshape(-1, 2)
@@ -86,8 +86,8 @@ def _following(
 
 def _scan(atlas: Atlas, reference: TableReference, parts: list[CellPart] | None) -> Scan:
     table = reference.table
-    columns = reference.columns or TABLES[table].names[:1]
-    stored = _stored_tables(table, stored_columns(table, columns))
+    columns = reference.columns or atlas.snapshot.table(table).names[:1]
+    stored = _stored_tables(table, views_of(atlas.snapshot).stored_columns(table, columns))
     files = [file for name in stored for file in _files(atlas, name, parts)]
     fixed = None if parts is None else tuple(parts)
     return Scan(reference.relation, table, tuple(columns), fixed, stored, tuple(files))
@@ -105,7 +105,7 @@ def _stored_tables(table: str, columns: Sequence[str]) -> tuple[str, ...]:
 def _files(atlas: Atlas, table: str, parts: list[CellPart] | None) -> list[DataFile]:
     if parts is not None:
         return [file for files in atlas.files(table, parts) for file in files]
-    return atlas.snapshot.files(table) if TABLES[table].kind == "global" else []
+    return atlas.snapshot.files(table) if atlas.snapshot.table(table).kind == "global" else []
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,10 @@ def relation_of(snapshot: Snapshot, scan: Scan) -> Relation:
     DataError
         A file that DuckDB is to read is missing or damaged.
     """
-    columns = stored_columns(scan.table, scan.columns)
+    views = views_of(snapshot)
+    columns = views.stored_columns(scan.table, scan.columns)
     base = _global(snapshot, scan, columns) if scan.parts is None else _cells(snapshot, scan, scan.parts, columns)
-    return Relation(with_names_sql(base.sql, scan.columns, looked_up(scan.table, scan.columns)), base.streams)
+    return Relation(with_names_sql(base.sql, scan.columns, views.looked_up(scan.table, scan.columns)), base.streams)
 
 
 def _cells(snapshot: Snapshot, scan: Scan, parts: Sequence[CellPart], columns: list[str]) -> Relation:
@@ -139,10 +140,10 @@ def _cells(snapshot: Snapshot, scan: Scan, parts: Sequence[CellPart], columns: l
     whole = {p.cell.key for p in parts if not paired and p.ranges is None}
     files = [f for f in scan.files if (f.norder, f.npix) in whole]
     if files and not streamed:
-        return Relation(_read_parquet(snapshot, files, columns), {})
+        return Relation(read_parquet(snapshot, files, columns), {})
     name = f"_rows_{scan.relation}"
     table = "measurements" if paired else scan.stored[0]
-    pieces = [_read_parquet(snapshot, files, columns)] if files else []
+    pieces = [read_parquet(snapshot, files, columns)] if files else []
     pieces.append(_select(columns, f'"{name}"'))
     stream = CellStream(snapshot, table, tuple(columns), tuple(streamed))
     return Relation(" UNION ALL ".join(pieces), {name: stream})
@@ -150,7 +151,7 @@ def _cells(snapshot: Snapshot, scan: Scan, parts: Sequence[CellPart], columns: l
 
 def _global(snapshot: Snapshot, scan: Scan, columns: list[str]) -> Relation:
     """Return the rows of a table without cells: of Parquet files, or of the catalog."""
-    if TABLES[scan.table].kind == "catalog":
+    if snapshot.table(scan.table).kind == "catalog":
         name = f"_rows_{scan.relation}"
         return Relation(_select(columns, f'"{name}"'), {name: catalog_table(snapshot, scan.table).select(columns)})
     if len(scan.stored) == 1:
@@ -173,17 +174,9 @@ def _of_files(snapshot: Snapshot, scan: Scan, table: str, columns: list[str]) ->
     """Return the rows of a table without cells; a stream of none where it has no files."""
     files = [f for f in scan.files if f.table == table]
     if files:
-        return Relation(_read_parquet(snapshot, files, columns), {})
+        return Relation(read_parquet(snapshot, files, columns), {})
     name = f"_rows_{scan.relation}_{table}"
-    return Relation(_select(columns, f'"{name}"'), {name: empty_rows(table, columns)})
-
-
-def _read_parquet(snapshot: Snapshot, files: Sequence[DataFile], columns: Sequence[str]) -> str:
-    """Return SQL by which DuckDB reads some columns of files, after these were found whole."""
-    stored = [snapshot.stored(f) for f in files]
-    deque(in_threads(partial(require_whole_columns, columns=columns), stored), maxlen=0)
-    listed = ", ".join("'" + str(f.path).replace("'", "''") + "'" for f in stored)
-    return _select(columns, f"read_parquet([{listed}], hive_partitioning = false)")
+    return Relation(_select(columns, f'"{name}"'), {name: snapshot.empty_rows(table, columns)})
 
 
 def _select(columns: Sequence[str], source: str) -> str:

@@ -13,7 +13,7 @@ from skydb.errors import UsageError, did_you_mean
 
 from .levels import Edit, Levels
 from .select_lists import Level, Source
-from .views import visible_columns, visible_tables
+from .views import Views
 
 
 class Resolution(Levels):
@@ -25,8 +25,8 @@ class Resolution(Levels):
         by USING, the first
     """
 
-    def __init__(self, sql: str, tree: exp.Expression, extra: frozenset[str]) -> None:
-        super().__init__(sql, tree, extra)
+    def __init__(self, sql: str, tree: exp.Expression, extra: frozenset[str], views: Views) -> None:
+        super().__init__(sql, tree, extra, views)
         self.meaning: dict[int, tuple[int, str]] = {}
         self._use_names(tree)
 
@@ -71,7 +71,8 @@ class Resolution(Levels):
         found = list(self.matches({parts[0].this: source}, parts[1].this))
         if not found and source.complete:
             where = f"table {self.text(parts[0])}"
-            raise UsageError(f"no column named {self.text(parts[1])!r}", where, _advice(parts[1].this, source.columns))
+            todo = _advice(self.views, parts[1].this, source.columns)
+            raise UsageError(f"no column named {self.text(parts[1])!r}", where, todo)
         self._note(column, parts[1], found)
 
     def _use_unqualified(self, name: exp.Identifier, chain: list[Level]) -> None:
@@ -90,7 +91,7 @@ class Resolution(Levels):
         if known and certain:
             tables = ", ".join(dict.fromkeys(name for level in chain for name in level.sources if name[0] != "("))
             where = f"tables {tables}" if tables else "SQL"
-            raise UsageError(f"no column named {self.text(name)!r}", where, _advice(name.this, known))
+            raise UsageError(f"no column named {self.text(name)!r}", where, _advice(self.views, name.this, known))
 
     def _require_source(self, name: exp.Identifier, chain: list[Level]) -> None:
         """Refuse the first part of a dotted name that is neither a table of the query nor, surely, a column."""
@@ -127,9 +128,9 @@ class Resolution(Levels):
             self.edits.append(Edit(name.meta["start"], name.meta["end"] + 1, text))
 
 
-def _advice(name: str, known: Collection[str]) -> str:
+def _advice(views: Views, name: str, known: Collection[str]) -> str:
     """Return what to do about an unknown column: name the tables that have it, else the closest known name."""
-    having = [table for table in visible_tables() if any(c.name == name for c in visible_columns(table))]
+    having = [table for table in views.names if any(c.name == name for c in views.columns(table))]
     if not having:
         return did_you_mean(name, known)
     return f"it is a column of {', '.join(having)}: ask or join one of them"

@@ -17,7 +17,7 @@ from .failures import clear_errors
 from .formats import write
 from .result_names import declarations, unique_names
 from .text_tables import NO_ROWS, fitted_lines, html_table, row_dicts
-from .views import visible_columns, visible_tables
+from .views import OWN
 
 if TYPE_CHECKING:
     import duckdb
@@ -257,7 +257,7 @@ def declared_as(name: str) -> Column | None:
     >>> declared_as("mag").unit, declared_as("radius_arcsec").unit, declared_as("n")
     ('mag', 'arcsec', None)
     """
-    found = [c.column for table in visible_tables() for c in visible_columns(table) if c.name == name.lower()]
+    found = [c.column for table in OWN.names for c in OWN.columns(table) if c.name == name.lower()]
     agreed = {(c.unit, c.ucd.split(";")[0]) for c in found}
     return found[0] if len(agreed) == 1 else None
 

@@ -9,8 +9,6 @@ from sqlglot import exp
 
 from skydb.schema.model import Column
 
-from .views import column_named
-
 
 def name_of(node: exp.Expression) -> str:
     """Return the name of a source in its FROM; one without a name gets one that no query can write."""
@@ -45,13 +43,6 @@ class Source:
         """Return the columns in order, by the names that an answer has."""
         named = zip(self.written or self.columns, self.columns.items(), strict=True)
         return [Given(name, column, self.origins.get(key)) for name, (key, column) in named]
-
-    def named(self, name: str, *, dvo: bool, table: str | None) -> str | None:
-        """Return the column that a name or, if asked for, a DVO name means."""
-        if not dvo:
-            return name if name in self.columns else None
-        meant = column_named(table, name) if table else None
-        return meant if meant in self.columns else None
 
 
 UNKNOWN = Source({}, complete=False)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from skydb.sky.regions import Region
 from skydb.store.arrays import numbers_of, row_numbers
-from skydb.store.snapshot import Snapshot, empty_rows
+from skydb.store.snapshot import Snapshot
 
 from .atlas import CellPart
 
@@ -42,7 +42,7 @@ class CellStream:
     schema: pa.Schema = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "schema", empty_rows(self.table, self.columns).schema)
+        object.__setattr__(self, "schema", self.snapshot.empty_rows(self.table, self.columns).schema)
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows by cell, in sky order; some cells are read ahead."""

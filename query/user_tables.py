@@ -10,18 +10,18 @@ import pyarrow as pa
 
 from skydb.errors import UsageError
 
-from .views import table_named
+from .views import Views
 
 
-def require_free_name(name: str) -> None:
+def require_free_name(name: str, views: Views) -> None:
     """Refuse a name that SQL cannot use for a user's table.
 
     Raises
     ------
     UsageError
-        It is that of a skydb table or its DVO name, or is no plain identifier.
+        It is that of a table of the database or its DVO name, or is no plain identifier.
     """
-    if table_named(name) is not None:
+    if views.table_named(name) is not None:
         raise UsageError(f"{name!r} is a table of skydb", None, "choose another name")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise UsageError(f"{name!r} is no name of a table", None, "use letters, digits and '_', a letter first")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from skydb.errors import UsageError, did_you_mean
-from skydb.schema.model import Column
+from skydb.schema.model import Column, Table
 from skydb.schema.tables import PHOTCODES, TABLES
+from skydb.store.snapshot import Snapshot
 
 STORED = {"measurements": ("measurements_cal", "measurements"), "images": ("images", "images_cal")}
 """Stored tables that users see as one, by preference; every other SQL table is one stored table."""
@@ -35,39 +36,83 @@ class ViewColumn:
         return self.column.name
 
 
-def visible_tables() -> tuple[str, ...]:
-    """Return the names of the tables that SQL knows, in declared order."""
-    return tuple(name for name in TABLES if name not in _HIDDEN)
+class Views:
+    """The SQL tables of a database: skydb's own, in declared order, then those that the database declares.
 
-
-@cache
-def visible_columns(table: str) -> tuple[ViewColumn, ...]:
-    """Return the columns of a SQL table, in the order that SELECT * gives.
-
-    Keys come first, then the names of photcode and band; calibrated values of a measurement before raw ones.
-
-    Parameters
-    ----------
-    table : name
-        As `visible_tables` gives it.
-
-    Raises
-    ------
-    UsageError
-        No such table.
+    Columns of a table: keys come first, then the names of photcode and band; calibrated values of a measurement before
+    raw ones.
 
     Examples
     --------
-    >>> [c.name for c in visible_columns("measurements")][:7]
-    ['object_id', 'image_id', 'det_id', 'code', 'mjd', 'photcode', 'band']
+    >>> OWN.table_named("Average"), OWN.table_named("Objects"), OWN.table_named("stars")
+    ('objects', 'objects', None)
+    >>> OWN.column_named("measurements", "M_APER"), OWN.column_named("objects", "seeing")
+    ('ap_mag', None)
+    >>> OWN.stored_columns("measurements", ["band", "mag", "photcode"])
+    ['mag', 'code']
     """
-    if table not in visible_tables():
-        raise UsageError(f"no table named {table!r}", "SQL", did_you_mean(table, visible_tables()))
-    stored = STORED.get(table, (table,))
-    columns = {c.name: c for name in stored for c in reversed(TABLES[name].columns)}
-    order = [*dict.fromkeys(c.name for name in stored for c in TABLES[name])]
-    seen = [ViewColumn(columns[name], tuple(s for s in stored if name in TABLES[s])) for name in order]
-    return tuple(_with_names(seen)) if table != PHOTCODES.name and "code" in columns else tuple(seen)
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self.declared = {name: table for name, table in tables.items() if name not in _HIDDEN}
+        self._tables = tables
+        aliases = {table.dvo.lower(): name for name, table in self.declared.items() if table.dvo}
+        self._by_name = aliases | {name: name for name in self.declared}
+        self._columns: dict[str, tuple[ViewColumn, ...]] = {}
+        self._by_alias: dict[str, dict[str, str]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the tables that SQL knows."""
+        return tuple(self.declared)
+
+    def columns(self, table: str) -> tuple[ViewColumn, ...]:
+        """Return the columns of a SQL table, in the order that SELECT * gives.
+
+        Raises
+        ------
+        UsageError
+            No such table.
+        """
+        if table not in self.declared:
+            raise UsageError(f"no table named {table!r}", "SQL", did_you_mean(table, self.names))
+        if table not in self._columns:
+            self._columns[table] = tuple(self._view(table))
+        return self._columns[table]
+
+    def _view(self, table: str) -> list[ViewColumn]:
+        stored = [self._tables[name] for name in STORED.get(table, (table,))]
+        columns = {c.name: c for declared in stored for c in reversed(declared.columns)}
+        order = dict.fromkeys(c.name for declared in stored for c in declared)
+        seen = [ViewColumn(columns[name], tuple(s.name for s in stored if name in s)) for name in order]
+        return _with_names(seen) if self._has_codes(table) else seen
+
+    def _has_codes(self, table: str) -> bool:
+        """Say whether a table has photcode numbers; what a user's own table calls `code` is the user's affair."""
+        declared = self.declared[table]
+        return "code" in declared and table != PHOTCODES.name and declared.keyed_by is None
+
+    def table_named(self, name: str) -> str | None:
+        """Return the SQL table of a name, in any case, or of a DVO alias; None if there is none."""
+        return self._by_name.get(name.lower())
+
+    def column_named(self, table: str, name: str) -> str | None:
+        """Return the column of a SQL table by its DVO name, in any case; None if there is none.
+
+        Where a raw and a calibrated column share a DVO name, the calibrated one is meant.
+        """
+        if table not in self._by_alias:
+            named = [(dvo.lower(), c.name) for c in self.columns(table) if (dvo := c.column.dvo)]
+            self._by_alias[table] = dict(reversed(named))
+        return self._by_alias[table].get(name.lower())
+
+    def looked_up(self, table: str, columns: Sequence[str]) -> tuple[str, ...]:
+        """Return which columns of a SQL table are looked up by its code."""
+        return tuple(c for c in columns if c in (PHOTCODE.name, BAND.name)) if self._has_codes(table) else ()
+
+    def stored_columns(self, table: str, columns: Sequence[str]) -> list[str]:
+        """Return the stored columns that give some columns of a SQL table, each once."""
+        names = self.looked_up(table, columns)
+        return list(dict.fromkeys([*(c for c in columns if c not in names), *(["code"] if names else [])]))
 
 
 def _with_names(columns: list[ViewColumn]) -> list[ViewColumn]:
@@ -77,33 +122,20 @@ def _with_names(columns: list[ViewColumn]) -> list[ViewColumn]:
     return [*keys, *names, *(c for c in columns if c not in keys)]
 
 
-def table_named(name: str) -> str | None:
-    """Return the SQL table of a name, in any case, or of a DVO alias; None if there is none.
-
-    >>> table_named("Average"), table_named("Objects"), table_named("stars")
-    ('objects', 'objects', None)
-    """
-    return _tables_by_name().get(name.lower())
+OWN = Views(TABLES)
+"""The tables that every database has."""
 
 
-def column_named(table: str, name: str) -> str | None:
-    """Return the column of a SQL table by its DVO name, in any case; None if there is none.
-
-    Where a raw and a calibrated column share a DVO name, the calibrated one is meant.
-
-    >>> column_named("measurements", "M_APER"), column_named("objects", "OBJ_ID"), column_named("objects", "seeing")
-    ('ap_mag', 'object_id', None)
-    """
-    return _columns_by_alias(table).get(name.lower())
+def views_of(snapshot: Snapshot) -> Views:
+    """Return the SQL tables of a snapshot."""
+    return Views(snapshot.tables) if snapshot.declared else OWN
 
 
-@cache
-def _tables_by_name() -> dict[str, str]:
-    aliases = {dvo.lower(): name for name in visible_tables() if (dvo := TABLES[name].dvo)}
-    return aliases | {name: name for name in visible_tables()}
+def visible_tables() -> tuple[str, ...]:
+    """Return the names of the SQL tables that every database has."""
+    return OWN.names
 
 
-@cache
-def _columns_by_alias(table: str) -> dict[str, str]:
-    named = [(dvo.lower(), c.name) for c in visible_columns(table) if (dvo := c.column.dvo)]
-    return dict(reversed(named))
+def visible_columns(table: str) -> tuple[ViewColumn, ...]:
+    """Return the columns of a SQL table that every database has; see `Views.columns`."""
+    return OWN.columns(table)

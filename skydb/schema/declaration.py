@@ -64,6 +64,11 @@ def shipped() -> dict[str, Table]:
     return {path.stem: read_declaration(path) for path in sorted(SHIPPED.glob("*.toml"))}
 
 
+def is_shipped(name: str) -> bool:
+    """Say whether a declaration of that name comes with skydb."""
+    return bool(_NAME.fullmatch(name)) and (SHIPPED / f"{name}.toml").exists()
+
+
 def read_declaration(source: Path | str) -> Table:
     """Read and check a declaration.
 
@@ -78,9 +83,8 @@ def read_declaration(source: Path | str) -> Table:
         No such file or name, or what it declares is no table.
     """
     path = Path(source)
-    own = SHIPPED / f"{source}.toml"
-    if not path.exists() and own.exists():
-        path = own
+    if is_shipped(str(source)) and not path.is_file():
+        path = SHIPPED / f"{source}.toml"
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

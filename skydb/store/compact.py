@@ -7,6 +7,7 @@ are small beside those folded with them are folded, so that a row is written a f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,36 +50,40 @@ class Compacted:
 
 def cells_to_compact(snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int = DELTAS_ALLOWED) -> list[Cell]:
     """Return the cells that hold too many rows or too many files."""
-    rows: dict[tuple[int | None, int | None], int] = {}
-    files: dict[tuple[int | None, int | None], int] = {}
-    for file in snapshot.files("measurements"):
-        key = file.norder, file.npix
-        rows[key] = rows.get(key, 0) + file.rows
-        files[key] = files.get(key, 0) + 1
+    rows: Counter[tuple[int | None, int | None]] = Counter()
+    files: Counter[tuple[int | None, int | None, str]] = Counter()
+    for name in ("measurements", *snapshot.declared):
+        for file in snapshot.files(name):
+            rows[file.norder, file.npix] += file.rows if name == "measurements" else 0
+            files[file.norder, file.npix, name] += 1
+    many = {(norder, npix) for (norder, npix, _), count in files.items() if count > deltas_allowed}
     return [
-        c for c in snapshot.cells()
-        if files.get(c.key, 0) > deltas_allowed or (rows.get(c.key, 0) > cell_rows and c.norder < DEEPEST_ORDER)
+        c for c in snapshot.cells() if c.key in many or (rows[c.key] > cell_rows and c.norder < DEEPEST_ORDER)
     ]  # fmt: skip
 
 
 def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: int) -> Compacted:
     """Write one cell's tables anew, folded, in the cells that it becomes."""
     tables = {
-        name: rows for name in TABLES if TABLES[name].kind == "sky" and name != "measurements_cal"
+        name: rows for name in _sky_tables(snapshot) if name != "measurements_cal"
         if (rows := _whole_table(snapshot, name, cell)).num_rows
     }  # fmt: skip
     ids = tables["measurements"].column("object_id").to_numpy() if "measurements" in tables else np.empty(0, np.int64)
     cells = _split(cell, ids, cell_rows)
     adds = [file for child in cells for file in _write_cell(snapshot, place, child, tables)]
-    old = [f.name for name in TABLES if TABLES[name].kind == "sky" for f in snapshot.files(name, cell)]
+    old = [f.name for name in _sky_tables(snapshot) for f in snapshot.files(name, cell)]
     return Compacted(cell, tuple(cells), tuple(adds), tuple(old))
+
+
+def _sky_tables(snapshot: Snapshot) -> list[str]:
+    return [name for name, table in snapshot.tables.items() if table.kind == "sky"]
 
 
 def _whole_table(snapshot: Snapshot, name: str, cell: Cell) -> pa.Table:
     """Return every row of a cell's table, sorted; for measurements, raw columns with the calibrated ones prefixed."""
     if name != "measurements":
         parts = [read_file(snapshot.stored(f)).replace_schema_metadata() for f in snapshot.files(name, cell)]
-        return sort_rows(pa.concat_tables(parts), name) if parts else TABLES[name].empty()
+        return sort_rows(pa.concat_tables(parts), name, snapshot.tables) if parts else snapshot.table(name).empty()
     parts = []
     for raw_file, cal_file in snapshot.measurement_pairs(cell):
         raw = read_file(snapshot.stored(raw_file)).replace_schema_metadata()

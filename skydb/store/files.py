@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from skydb.schema.model import Table
+
 from .crashpoints import reached
 from .roots import Place
 
@@ -28,7 +30,8 @@ class StoredFile:
     """A data file where it lies, with what tells whether it is as it was written.
 
     `places` are those of its copies, in the order in which they are tried; `find_again` asks once more for them.
-    `about` says which rows it holds.
+    `about` says which rows it holds. `table` is its table as it is declared now, `version` that by which it was
+    written; without them its rows are read as they lie.
     """
 
     places: tuple[Place, ...]
@@ -36,6 +39,8 @@ class StoredFile:
     tail: Tail
     about: str = field(default="a stored file", compare=False)
     find_again: Callable[[], tuple[Place, ...]] | None = field(default=None, compare=False, repr=False)
+    table: Table | None = field(default=None, repr=False)
+    version: int = 1
 
     @property
     def place(self) -> Place:
@@ -88,10 +93,12 @@ class DataFile:
     schema_version: int = 1
     backup: str | None = None
 
-    def at(self, *places: Place, find_again: Callable[[], tuple[Place, ...]] | None = None) -> StoredFile:
-        """Return the file where it lies."""
+    def at(
+        self, *places: Place, find_again: Callable[[], tuple[Place, ...]] | None = None, table: Table | None = None
+    ) -> StoredFile:
+        """Return the file where it lies; with the declaration of its table, to be read as that says."""
         tail = Tail(self.tail_start, self.tail_crc)
-        return StoredFile(places, self.bytes, tail, self.about, find_again)
+        return StoredFile(places, self.bytes, tail, self.about, find_again, table, self.schema_version)
 
     @property
     def about(self) -> str:

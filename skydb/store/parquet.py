@@ -6,7 +6,7 @@ values repeat from row to row of an image, delta for sorted keys (docs/decisions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skydb.errors import DataError
-from skydb.schema.model import SCHEMA_VERSION, Table
+from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
 from skydb.sky.partition import in_ranges
 
@@ -58,7 +58,7 @@ def _dictionary_columns(table: Table) -> list[str]:
 
 def write_file(path: Path, rows: pa.Table, table: Table, *, metadata: dict[str, str] | None = None) -> Tail:
     """Write one Parquet file durably, with checksums, page index and identifying metadata, and return its tail."""
-    notes = {**(rows.schema.metadata or {}), "skydb.table": table.name, "skydb.schema_version": str(SCHEMA_VERSION)}
+    notes = {**(rows.schema.metadata or {}), "skydb.table": table.name, "skydb.schema_version": str(table.version)}
     rows = rows.replace_schema_metadata({**notes, **(metadata or {})})
 
     def write(temporary: Path) -> Tail:
@@ -81,14 +81,14 @@ def write_file(path: Path, rows: pa.Table, table: Table, *, metadata: dict[str, 
 
 def store_rows(
     root: Path, database: str, rows: pa.Table, table: str, *, cell: tuple[int, int] | None = None,
-    base: str | None = None, host: str = LOCAL, name: str | None = None,
+    base: str | None = None, host: str = LOCAL, name: str | None = None, declared: Table | None = None,
 ) -> DataFile:  # fmt: skip
     """Write rows as a new immutable file under a storage root and return its description.
 
     The rows must be sorted as the table declares. `base` names the raw file beside which the rows lie, `name`
-    the new file; None: by a fresh name.
+    the new file; None: by a fresh name. `declared` is the table; None: skydb's own of that name.
     """
-    declared = TABLES[table]
+    declared = declared or TABLES[table]
     rows = declared.conform(rows)
     name = name or new_name()
     norder, npix = cell if cell else (None, None)
@@ -98,7 +98,7 @@ def store_rows(
     low, high = _key_bounds(rows, declared)
     return DataFile(
         name, table, norder, npix, host, relative, rows.num_rows, (root / relative).stat().st_size,
-        digest_of(root / relative), tail.start, tail.crc, base, low, high, SCHEMA_VERSION,
+        digest_of(root / relative), tail.start, tail.crc, base, low, high, declared.version,
     )  # fmt: skip
 
 
@@ -111,9 +111,9 @@ def _key_bounds(rows: pa.Table, table: Table) -> tuple[int | None, int | None]:
     return int(first), int(last)
 
 
-def sort_rows(rows: pa.Table, table: str) -> pa.Table:
+def sort_rows(rows: pa.Table, table: str, tables: Mapping[str, Table] = TABLES) -> pa.Table:
     """Return the rows in the order that the table declares."""
-    return rows.sort_by([(name, "ascending") for name in TABLES[table].sort])
+    return rows.sort_by([(name, "ascending") for name in tables[table].sort])
 
 
 def row_groups_of(metadata: pq.FileMetaData, ranges: np.ndarray) -> list[int]:

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skydb.errors import DataError
+from skydb.schema.evolve import evolved, stored_names
 
 from .checksums import Footer
 from .copies import read_pieces
 from .fetching import damaged
+from .files import StoredFile
 
 
 class RowGroups:
@@ -57,9 +59,10 @@ class RowGroups:
         """
         file = self._whole([group], columns)
         try:
-            return file.read_row_group(group, columns=list(columns), use_threads=False)
+            rows = file.read_row_group(group, columns=own_columns(self.footer.file, columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise damaged(self.footer.file.place, error) from error
+        return _as_declared(rows, self.footer.file, columns)
 
     def read_all(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of all row groups, or all columns.
@@ -69,12 +72,14 @@ class RowGroups:
         DataError, BusyError
             No copy can be read and has these columns whole.
         """
-        names = list(self.footer.leaves) if columns is None else list(columns)
+        stored = self.footer.file
+        names = list(columns if columns is not None else stored.table.names if stored.table else self.footer.leaves)
         file = self._whole(range(self.metadata.num_row_groups), names)
         try:
-            return file.read(columns=None if columns is None else names)
+            rows = file.read(columns=own_columns(stored, names))
         except (OSError, pa.ArrowException) as error:
-            raise damaged(self.footer.file.place, error) from error
+            raise damaged(stored.place, error) from error
+        return _as_declared(rows, stored, names)
 
     def _whole(self, groups: Sequence[int], columns: Sequence[str]) -> pq.ParquetFile:
         """Return the file, once some of its column chunks are known to be whole."""
@@ -105,6 +110,18 @@ class RowGroups:
     def _in_memory(self) -> pq.ParquetFile:
         file = pa.PythonFile(self._fetched, mode="r")
         return pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False)  # which reads what lies between, too
+
+
+def own_columns(stored: StoredFile, columns: Sequence[str]) -> list[str]:
+    """Return which of some columns of its table a file has: one of an earlier version lacks those that came later."""
+    return list(columns) if stored.table is None else stored_names(stored.table, stored.version, columns)
+
+
+def _as_declared(rows: pa.Table, stored: StoredFile, columns: Sequence[str]) -> pa.Table:
+    """Return rows of a file as its table is declared now."""
+    if stored.table is None or stored.version == stored.table.version:
+        return rows
+    return evolved(rows, stored.table, columns)
 
 
 class SparseFile(io.RawIOBase):

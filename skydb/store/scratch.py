@@ -53,7 +53,10 @@ class Scratch:
         root = snapshot.folder_of(host)
         path = root / data_path(table, key, name)
         with shared(self.path), self._noted(path, snapshot.root):
-            file = store_rows(root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name)
+            file = store_rows(
+                root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name,
+                declared=snapshot.table(table),
+            )  # fmt: skip
             reached("store.stored")
             return file
 

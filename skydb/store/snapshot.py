@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from skydb.errors import DataError, UsageError
+from skydb.schema.declaration import table_of
+from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading
@@ -67,6 +69,22 @@ class Snapshot:
             return []
         after = np.searchsorted(ranges[:, 1], [c.lo for c in cells], side="right")
         return [c for c, i in zip(cells, after, strict=True) if i < len(ranges) and ranges[i, 0] < c.hi]
+
+    @cached_property
+    def declared(self) -> dict[str, Table]:
+        """The tables that the database has besides skydb's own, by name."""
+        with reading(self.root) as connection:
+            rows = connection.execute(f"SELECT name, text FROM declarations WHERE {alive(self.id)} ORDER BY name")
+            return {name: table_of(name, text) for name, text in rows}
+
+    @cached_property
+    def tables(self) -> Mapping[str, Table]:
+        """All tables, by name."""
+        return {**TABLES, **self.declared} if self.declared else TABLES
+
+    def table(self, name: str) -> Table:
+        """Return a table, which must be there; one of skydb's own without asking the catalog."""
+        return TABLES[name] if name in TABLES else self.tables[name]
 
     def files(self, table: str, cell: Cell | None = None) -> list[DataFile]:
         """Return the live files of a table, of one cell or of all; the order is stable."""
@@ -133,11 +151,12 @@ class Snapshot:
     def stored(self, file: DataFile) -> StoredFile:
         """Return a file with the places where it lies, to read it."""
         places = _places(self.host_roots, file.host, file.backup, file.path)
-        return file.at(*places, find_again=partial(_places_now, self.root, self.home, file.name))
+        again = partial(_places_now, self.root, self.home, file.name)
+        return file.at(*places, find_again=again, table=self.table(file.table))
 
     def read_global(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of a global table (images, images_cal, exposures, photcodes), in its declared order."""
-        declared = TABLES[table]
+        declared = self.table(table)
         names = list(columns) if columns is not None else list(declared.names)
         wanted = list(dict.fromkeys([*names, *declared.sort]))
         parts = [read_file(self.stored(f), wanted).replace_schema_metadata() for f in self.files(table)]
@@ -153,9 +172,9 @@ class Snapshot:
         `ranges` are sorted half-open ranges (K, 2) of object ids. `measurements` gives columns of the raw and the
         calibrated table side by side. The rows of each file are in the declared order; files follow one another.
         """
-        names = list(columns) if columns is not None else visible_names(table)
+        names = list(columns) if columns is not None else self._visible_names(table)
         parts = list(self.cell_parts(table, cell, names, ranges=ranges))
-        return pa.concat_tables(parts) if parts else empty_rows(table, names)
+        return pa.concat_tables(parts) if parts else self.empty_rows(table, names)
 
     def cell_parts(
         self, table: str, cell: Cell, columns: Sequence[str], *, ranges: np.ndarray | None = None
@@ -201,20 +220,19 @@ class Snapshot:
             raise DataError(f"no raw file {lost[0].base} for {lost[0].path}", f"cell {cell}", RESTORE)
         return [(raws[c.base or ""], c) for c in cals]
 
+    def _visible_names(self, table: str) -> list[str]:
+        """Return the stored columns that a table shows; measurements: calibrated ones first, then those only raw."""
+        if table != "measurements":
+            return list(self.table(table).names)
+        cal = TABLES["measurements_cal"].names
+        return [*cal, *(n for n in TABLES["measurements"].names if n not in cal)]
 
-def visible_names(table: str) -> list[str]:
-    """Return the stored columns that a table shows; measurements: calibrated ones first, then those only raw."""
-    if table != "measurements":
-        return list(TABLES[table].names)
-    cal = TABLES["measurements_cal"].names
-    return [*cal, *(n for n in TABLES["measurements"].names if n not in cal)]
-
-
-def empty_rows(table: str, columns: Sequence[str]) -> pa.Table:
-    """Return a table of no rows with some columns of a stored table."""
-    first, second = TABLES["measurements_cal" if table == "measurements" else table], TABLES[table]
-    fields = [(first[n] if n in first else second[n]).arrow for n in columns]
-    return pa.Table.from_batches([], pa.schema(fields)).replace_schema_metadata()
+    def empty_rows(self, table: str, columns: Sequence[str]) -> pa.Table:
+        """Return a table of no rows with some columns of a stored table."""
+        second = self.table(table)
+        first = TABLES["measurements_cal"] if table == "measurements" else second
+        fields = [(first[n] if n in first else second[n]).arrow for n in columns]
+        return pa.Table.from_batches([], pa.schema(fields)).replace_schema_metadata()
 
 
 def _host_roots(connection: sqlite3.Connection, home: str) -> dict[str, str]:

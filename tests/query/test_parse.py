@@ -296,7 +296,7 @@ NAMED = BY_BAND.format("IN ('g', 'r')")
         ("SELECT paralax FROM objects", "tables objects: no column named 'paralax'; did you mean 'parallax'"),
         ("SELECT o.Paralax FROM objects o", "table o: no column named 'Paralax'; did you mean 'parallax'"),
         ("SELECT t.paralax FROM (SELECT parallax FROM objects) t", "did you mean 'parallax'"),
-        ("SELECT mag FROM objects", "no column named 'mag'; it is a column of object_bands, measurements, galphot"),
+        ("SELECT mag FROM objects", "no column named 'mag'; it is a column of object_bands, measurements"),
         ("SELECT o.mcal FROM objects o", "table o: no column named 'mcal'; it is a column of measurements, images"),
         ("SELECT o.ra FROM objects", "no table or alias named 'o' in the query; its tables are objects"),
         ("SELECT 1 FROM objects WHERE M.mag > 5", "no table or alias named 'M' in the query"),
