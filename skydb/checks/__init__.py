@@ -1,0 +1,1 @@
+"""Checks of a stored database, against itself: what `skydb fsck` finds, and what it mends."""

@@ -1,0 +1,65 @@
+"""Rows are conserved: what the ingest log says against what is stored, file by file and image by image."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+
+import numpy as np
+
+from skydb.store.catalog import alive
+
+from .findings import Finding
+from .keys import Ints
+
+_COLUMNS = "file, digest, n_in, n_matched, n_new, n_rejected, n_measurements, reasons, n_deleted_measurements"
+
+
+def log_findings(connection: sqlite3.Connection, at: int, stored: dict[str, int] | None) -> Iterator[Finding]:
+    """Yield the entries of the ingest log that do not add up.
+
+    `stored` counts the measurements of every ingested file, by digest; None: they could not all be counted.
+    """
+    for row in connection.execute(f"SELECT {_COLUMNS} FROM ingest_log WHERE {alive(at)} ORDER BY begin_snapshot, file"):
+        file, digest, n_in, matched, new, rejected, measured, reasons, deleted = row
+        if n_in != matched + new + rejected:
+            what = f"{file}: {n_in} rows, but {matched} matched, {new} new and {rejected} rejected"
+            yield Finding("log-differs", what, "ingest_log", rows=abs(n_in - matched - new - rejected))
+        if rejected != sum(json.loads(reasons).values()):
+            yield Finding("log-differs", f"{file}: {rejected} rows rejected, the reasons count others", "ingest_log")
+        found = measured - deleted if stored is None else stored.get(digest, 0)
+        if found != measured - deleted:
+            what = f"{file}: {found} measurements are stored, {measured} less {deleted} deleted should be"
+            yield Finding("log-differs", what, "ingest_log", rows=abs(found - measured + deleted))
+
+
+def stored_by_digest(connection: sqlite3.Connection, at: int, image_id: Ints, counts: Ints) -> dict[str, int]:
+    """Return how many measurements of each ingested file are stored; `image_id` (N,) ascending, `counts` (N,)."""
+    stored: dict[str, int] = {}
+    for image, digest in connection.execute(f"SELECT image_id, digest FROM image_index WHERE {alive(at)}"):
+        stored[digest] = stored.get(digest, 0) + int(counts[np.searchsorted(image_id, image)])
+    return stored
+
+
+def digest_findings(connection: sqlite3.Connection, at: int) -> Iterator[Finding]:
+    """Yield the images whose ingested file is not in the log."""
+    query = (
+        f"SELECT COUNT(*), MIN(image_id) FROM image_index WHERE {alive(at)} AND digest NOT IN"
+        f" (SELECT digest FROM ingest_log WHERE {alive(at)})"
+    )
+    count, image = connection.execute(query).fetchone()
+    if count:
+        what = f"{count} images are of files that are not in the log, such as {image}"
+        yield Finding("log-differs", what, "ingest_log", rows=count)
+
+
+def image_findings(image_id: Ints, counted: Ints, said: Ints) -> Iterator[Finding]:
+    """Yield the images whose measurements `images_cal` counts wrong; all (N,), `said` is -1 where it is unknown."""
+    wrong = np.flatnonzero((said >= 0) & (said != counted))
+    if len(wrong):
+        first = int(wrong[0])
+        what = (
+            f"{len(wrong)} images, such as {image_id[first]}: {said[first]} measurements, {counted[first]} are stored"
+        )
+        yield Finding("image-count", what, "images_cal", rows=len(wrong))
