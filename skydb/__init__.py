@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skydb.calib.relcal import relcal as relcal
-    from skydb.checks.fsck import fsck as fsck
     from skydb.database import create as create
     from skydb.database import open as open
     from skydb.derived import refresh as refresh
     from skydb.ingest.addstar import addstar as addstar
     from skydb.query.connection import connect as connect
     from skydb.query.release import release as release
+    from skydb.snapshots import diff as diff
+    from skydb.snapshots import gc as gc
+    from skydb.snapshots import rollback as rollback
 
 __version__ = "0.1.0"
 
@@ -27,7 +29,9 @@ VERBS = {
     "open": "skydb.database",
     "addstar": "skydb.ingest.addstar",
     "refresh": "skydb.derived",
-    "fsck": "skydb.checks.fsck",
+    "diff": "skydb.snapshots",
+    "rollback": "skydb.snapshots",
+    "gc": "skydb.snapshots",
     "merge": "skydb.ingest.merge",
     "relcal": "skydb.calib.relcal",
     "relastro": "skydb.calib.relastro",

@@ -20,7 +20,7 @@ from skydb.store.commit import commit, now
 from skydb.store.crashpoints import reached
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.layout import CATALOG, COMMITS, DATA, LEASES, TAGS, WORK, given_path
-from skydb.store.leases import pinning, take_lease
+from skydb.store.leases import offer_lease, pinning, take_lease
 from skydb.store.locks import alone
 from skydb.store.manifest import complete_head, write_manifest
 from skydb.store.mending import how_to_mend
@@ -154,6 +154,7 @@ def _build(root: Path, meta: dict[str, str]) -> None:
             calibrations=((0, "nominal", "", 0, 0, None, "{}"),), added={"hosts": ((LOCAL, "", None, "active"),)},
         ))  # fmt: skip
     write_manifest(root, 0)
+    offer_lease(root, 0)
 
 
 def open(path: str | PathLike[str]) -> Database:

@@ -50,13 +50,10 @@ class Scratch:
             The job has ended; nothing is stored.
         """
         name, host, key = new_name(), cell.host if cell else LOCAL, cell.key if cell else None
-        root = snapshot.folder_of(host)
+        root = snapshot.host_roots[host]
         path = root / data_path(table, key, name)
         with shared(self.path), self._noted(path, snapshot.root):
-            file = store_rows(
-                root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name,
-                declared=snapshot.table(table),
-            )  # fmt: skip
+            file = store_rows(root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name)
             reached("store.stored")
             return file
 
@@ -170,3 +167,8 @@ def _committed(root: Path, names: Collection[str]) -> set[str]:
     query = "SELECT name FROM files WHERE name IN (SELECT value FROM json_each(?))"
     with reading(root) as connection:
         return {name for (name,) in connection.execute(query, (json.dumps(list(names)),))}
+
+
+def noted_names(root: Path) -> set[str]:
+    """Return the names of the files that running jobs, and killed ones, have noted."""
+    return {note.stem for note in (root / WORK).glob(f"*/*{_NOTE}")}

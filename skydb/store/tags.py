@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from skydb.errors import CommitConflict, UsageError, clear_disk_errors
+from skydb.errors import CommitConflict, UsageError, clear_disk_errors, did_you_mean
 
 from .catalog import reading
 from .changes import Changes, Tag
@@ -47,6 +47,28 @@ def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
     return number
 
 
+def delete_tag(root: Path, tag: str) -> int:
+    """Take a name away, with the published copy of the catalog, and return the snapshot that had it.
+
+    The commit that does it is a snapshot of its own. Without a name, `gc` may give the snapshot up.
+
+    Raises
+    ------
+    UsageError
+        There is no such tag.
+    """
+    with clear_disk_errors(root):
+        tags = live_tags(root)
+        if tag not in tags:
+            raise UsageError(f"no tag named {tag!r}", str(root), did_you_mean(tag, tags))
+        for _ in range(2):  # whoever opens the database publishes the copy of a tag that is still there
+            tag_path(root, tag).unlink(missing_ok=True)
+            if tag in live_tags(root):
+                with suppress(CommitConflict):  # another took it away
+                    commit(root, Changes("tag", f"tag --delete {tag}", tags[tag], ends_tags=(tag,)))
+    return tags[tag]
+
+
 def _newest(root: Path) -> int:
     with reading(root) as connection:
         (number,) = connection.execute("SELECT MAX(snapshot) FROM snapshots WHERE kind <> 'tag'").fetchone()
@@ -77,6 +99,27 @@ def publish_missing_tags(root: Path) -> None:
     for tag in live_tags(root):
         if not tag_path(root, tag).exists():
             publish_tag(root, tag)
+
+
+def publish_stale_tags(root: Path) -> None:
+    """Publish the tags again whose copies say of files that they lie where they were before a move."""
+    with reading(root) as connection:
+        (moved,) = connection.execute(
+            "SELECT MAX(COALESCE((SELECT MAX(moved_snapshot) FROM files WHERE moved_snapshot IS NOT NULL), 0),"
+            " (SELECT MAX(begin_snapshot) FROM hosts))"
+        ).fetchone()
+    for tag in live_tags(root):
+        if _published_at(tag_path(root, tag)) < moved:
+            publish_tag(root, tag)
+
+
+def _published_at(path: Path) -> int:
+    """Return the newest snapshot that a published tag knows; -1 where it is missing or damaged."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            return int(connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()[0])
+    except sqlite3.Error:
+        return -1
 
 
 def _copy_catalog(root: Path, path: Path) -> None:

@@ -1,0 +1,190 @@
+"""What lies about and is needed no more: copies that the catalog lists for removal, and files that it does not name.
+
+A file that no row of the catalog names is an orphan, unless a running job has noted it. That takes no lock: folders are
+listed first, then the notes of jobs are read, and the catalog is asked last. A job notes a file before it stores it,
+and forgets its note after the commit, so that no file is missed by both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+from .catalog import reading, writing
+from .layout import COMMITS, DATA, TAGS
+from .leases import leased
+from .scratch import noted_names
+from .tags import live_tags
+
+AT_ONCE = 1_000
+"""Copies removed in one transaction, while which nobody can commit; and files asked for in one question."""
+SETTLING = timedelta(hours=1)
+"""Age below which nothing is taken for left over that somebody may be writing without a note."""
+
+_DATA_FILE = re.compile(r"(?P<part>\.)?(?P<name>[0-9a-f]{32})\.parquet(\.tmp)?")
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Files that went, or would go, of one table."""
+
+    table: str
+    files: int
+    bytes: int
+
+
+def summed(found: Iterable[tuple[str, int]]) -> tuple[Freed, ...]:
+    """Return how many files and bytes there are of each table, from (table, bytes) of each file."""
+    sizes: dict[str, list[int]] = {}
+    for table, size in found:
+        sizes.setdefault(table, []).append(size)
+    return tuple(Freed(table, len(each), sum(each)) for table, each in sorted(sizes.items()))
+
+
+def remove_listed(root: Path, before: datetime) -> tuple[tuple[Freed, ...], int]:
+    """Remove the copies that the catalog lists for it, and take them off the list; also returns how many must wait.
+
+    A copy of a file that was moved waits for the time and the readers that may look for it there.
+    """
+    waiting = copies_that_wait(root, before)
+    folders = host_folders(root)
+    gone: list[tuple[str, int]] = []
+    with reading(root) as connection:
+        listed = connection.execute("SELECT name, host FROM removals").fetchall()
+    todo = iter([copy for copy in listed if copy not in waiting and copy[1] in folders])
+    while batch := list(islice(todo, AT_ONCE)):
+        with writing(root) as connection:  # nobody can move a file back meanwhile
+            for name, host, path in _still_listed(connection, batch):
+                gone += _removed(folders[host] / path, path)
+                connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, host))
+    return summed(gone), len(listed) - sum(1 for copy in listed if copy not in waiting and copy[1] in folders)
+
+
+def _still_listed(connection: sqlite3.Connection, copies: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """Return those copies that are still to be removed, with their paths, inside the transaction that removes them."""
+    query = (
+        "SELECT removals.name, removals.host, removals.path FROM json_each(?) AS wanted CROSS JOIN removals"
+        " ON name = json_extract(wanted.value, '$[0]') AND host = json_extract(wanted.value, '$[1]')"
+        " WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.name = removals.name"
+        " AND removals.host IN (files.host, files.backup))"
+    )
+    return connection.execute(query, (json.dumps(copies),)).fetchall()
+
+
+def _removed(file: Path, path: str) -> list[tuple[str, int]]:
+    """Remove a copy, if it is there; return its table and bytes."""
+    try:
+        size = file.stat().st_size
+        file.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [(Path(path).parts[1], size)]
+
+
+def copies_that_wait(root: Path, before: datetime) -> set[tuple[str, str]]:
+    """Return the copies (name, host) of moved files that were left behind lately, or that a reader may look for.
+
+    Who pinned a snapshot before the move may look where the file was.
+    """
+    with reading(root) as connection:
+        moved = connection.execute(
+            "SELECT name, host, since_snapshot, time FROM removals JOIN snapshots ON snapshot = since_snapshot"
+            " WHERE EXISTS (SELECT 1 FROM files WHERE files.name = removals.name)"
+        ).fetchall()
+        kept = [n for (n,) in connection.execute("SELECT snapshot FROM snapshots WHERE expired_by IS NULL")]
+    oldest = min(leased(root, kept), default=None) if moved else None
+    return {
+        (name, host) for name, host, since, time in moved
+        if datetime.fromisoformat(time) > before or (oldest is not None and oldest < since)
+    }  # fmt: skip
+
+
+def host_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of every host that has or had one here that is there, whether or not it is still in use."""
+    with reading(root) as connection:
+        rows = connection.execute("SELECT name, root FROM hosts ORDER BY begin_snapshot").fetchall()
+    places = {name: root if not text else Path(text.removeprefix("file://")) for name, text in rows
+              if "://" not in text.removeprefix("file://")}  # fmt: skip
+    return {name: folder for name, folder in places.items() if folder.is_dir()}
+
+
+def orphans(root: Path, before: datetime, settled: datetime, *, remove: bool) -> tuple[Freed, ...]:
+    """Remove, or only count, data files that no row names, no job has noted, and that are older than some time.
+
+    Those of a name that the catalog knows elsewhere, and half-written ones, must be older than `settled` too.
+    """
+    found: list[tuple[str, int]] = []
+    for folder in sorted(set(host_folders(root).values())):
+        listed = _data_files(folder, before)
+        while batch := list(islice(listed, AT_ONCE)):
+            for file in _unnamed(root, folder, batch, settled):
+                with suppress(FileNotFoundError):
+                    size = file.stat().st_size
+                    if remove:
+                        file.unlink()
+                    found.append((file.relative_to(folder).parts[1], size))
+    return summed(found)
+
+
+def _data_files(folder: Path, before: datetime) -> Iterator[Path]:
+    """Yield the files under a storage root that are called as skydb calls them and older than some time."""
+    for path, _, names in os.walk(folder / DATA):
+        for name in names:
+            with suppress(FileNotFoundError):
+                file = Path(path, name)
+                if _DATA_FILE.fullmatch(name) and file.stat().st_mtime < before.timestamp():
+                    yield file
+
+
+def _unnamed(root: Path, folder: Path, files: Sequence[Path], settled: datetime) -> Iterator[Path]:
+    """Yield those files that neither a note nor the catalog names as lying under this root."""
+    match_of = {file: match for file in files if (match := _DATA_FILE.fullmatch(file.name))}
+    notes = noted_names(root)
+    known, here = _named(root, folder, {match["name"] for match in match_of.values()})
+    for file, match in match_of.items():
+        name, is_part = match["name"], match["part"] is not None
+        if name in notes or (name in here and not is_part):
+            continue
+        if (name in known or is_part) and file.stat().st_mtime >= settled.timestamp():
+            continue
+        yield file
+
+
+def _named(root: Path, folder: Path, names: Collection[str]) -> tuple[set[str], set[str]]:
+    """Return those names that the catalog knows, and those whose files lie under this root or wait to be removed."""
+    copies = ("name, host FROM files", "name, backup FROM files", "name, host FROM removals")
+    listed = (json.dumps(list(names)),)
+    with reading(root) as connection:
+        asked = (f"SELECT {copy} WHERE name IN (SELECT value FROM json_each(?))" for copy in copies)
+        rows = [row for query in asked for row in connection.execute(query, listed)]
+    folders = host_folders(root)
+    return {name for name, _ in rows}, {name for name, host in rows if folders.get(host) == folder}
+
+
+def remove_empty_folders(root: Path) -> None:
+    """Remove the empty folders below the tables' folders; whoever is about to write in one makes it anew."""
+    for folder in set(host_folders(root).values()):
+        for table in (folder / DATA).glob("*/"):
+            for path, _, _ in os.walk(table, topdown=False):
+                if Path(path) != table:
+                    with suppress(OSError):  # it is not empty
+                        os.rmdir(path)
+
+
+def remove_parts(root: Path, settled: datetime) -> None:
+    """Remove what crashes left of manifests and tags: half-written files, and copies for tags that are gone."""
+    tags = live_tags(root)
+    half_written = [path for folder in (COMMITS, TAGS) for path in (root / folder).glob(".*.tmp")]
+    forgotten = [path for path in (root / TAGS).glob("*.sqlite") if path.stem not in tags]
+    for path in (*half_written, *forgotten):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < settled.timestamp():
+                path.unlink()
