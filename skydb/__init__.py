@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skydb.calib.relcal import relcal as relcal
+    from skydb.checks.fsck import fsck as fsck
     from skydb.database import create as create
     from skydb.database import open as open
     from skydb.derived import refresh as refresh
@@ -32,6 +33,7 @@ VERBS = {
     "diff": "skydb.snapshots",
     "rollback": "skydb.snapshots",
     "gc": "skydb.snapshots",
+    "fsck": "skydb.checks.fsck",
     "merge": "skydb.ingest.merge",
     "relcal": "skydb.calib.relcal",
     "relastro": "skydb.calib.relastro",

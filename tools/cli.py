@@ -31,6 +31,7 @@ COMMANDS = {
         "create": "Create an empty database.",
         "photcodes": "Show or import the photcodes.",
         "status": "Show what a database holds.",
+        "fsck": "Check a database, and mend it.",
         "log": "Show which files were ingested, and what became of their rows.",
         "snapshots": "List the snapshots.",
         "tag": "Give a snapshot a name, take one away, or list them.",

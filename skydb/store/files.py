@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from skydb.schema.model import Table
+
 from .crashpoints import reached
+from .roots import Place
 
 Written = TypeVar("Written")
 
@@ -24,11 +27,43 @@ class Tail:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A data file where it lies, with what tells whether it is as it was written."""
+    """A data file where it lies, with what tells whether it is as it was written.
 
-    path: Path
+    `places` are those of its copies, in the order in which they are tried; `find_again` asks once more for them.
+    `about` says which rows it holds. `table` is its table as it is declared now, `version` that by which it was
+    written; without them its rows are read as they lie.
+    """
+
+    places: tuple[Place, ...]
     bytes: int
     tail: Tail
+    about: str = field(default="a stored file", compare=False)
+    find_again: Callable[[], tuple[Place, ...]] | None = field(default=None, compare=False, repr=False)
+    table: Table | None = field(default=None, repr=False)
+    version: int = 1
+
+    @property
+    def place(self) -> Place:
+        """The place that is tried first."""
+        return self.places[0]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies first, in a local folder."""
+        return self.place.local
+
+    @property
+    def may_lie_elsewhere(self) -> bool:
+        """Whether there is another place to try when the first one fails."""
+        return len(self.places) > 1 or self.find_again is not None
+
+    def each_copy(self) -> list[StoredFile]:
+        """Return the file at each of its places alone, to look at one copy."""
+        return [replace(self, places=(place,), find_again=None) for place in self.places]
+
+    def places_now(self) -> tuple[Place, ...]:
+        """Return where it lies by now, as far as somebody knows."""
+        return self.find_again() if self.find_again else ()
 
 
 @dataclass(frozen=True)
@@ -58,9 +93,17 @@ class DataFile:
     schema_version: int = 1
     backup: str | None = None
 
-    def at(self, path: Path) -> StoredFile:
-        """Return the file where it lies."""
-        return StoredFile(path, self.bytes, Tail(self.tail_start, self.tail_crc))
+    def at(
+        self, *places: Place, find_again: Callable[[], tuple[Place, ...]] | None = None, table: Table | None = None
+    ) -> StoredFile:
+        """Return the file where it lies; with the declaration of its table, to be read as that says."""
+        tail = Tail(self.tail_start, self.tail_crc)
+        return StoredFile(places, self.bytes, tail, self.about, find_again, table, self.schema_version)
+
+    @property
+    def about(self) -> str:
+        """Which rows it holds, for people."""
+        return f"table {self.table}" if self.npix is None else f"table {self.table}, cell {self.norder}/{self.npix}"
 
 
 def fsync_directory(path: Path) -> None:

@@ -50,10 +50,13 @@ class Scratch:
             The job has ended; nothing is stored.
         """
         name, host, key = new_name(), cell.host if cell else LOCAL, cell.key if cell else None
-        root = snapshot.host_roots[host]
+        root = snapshot.folder_of(host)
         path = root / data_path(table, key, name)
         with shared(self.path), self._noted(path, snapshot.root):
-            file = store_rows(root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name)
+            file = store_rows(
+                root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name,
+                declared=snapshot.table(table),
+            )  # fmt: skip
             reached("store.stored")
             return file
 
