@@ -55,7 +55,7 @@ def refuse_network_file_system(root: Path) -> None:
 def create_catalog(root: Path, meta: dict[str, str]) -> None:
     """Create an empty catalog in an existing directory."""
     path = root / CATALOG
-    with _clear_errors(path), _opened(path, "mode=rwc") as connection:
+    with clear_errors(path), _opened(path, "mode=rwc") as connection:
         _make_durable(connection)
         connection.executescript(catalog_sql())
         connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
@@ -75,7 +75,7 @@ def reading(root: Path) -> Iterator[sqlite3.Connection]:
         The catalog is locked, or changed while it was read as it stands.
     """
     path = _existing(root)
-    with _clear_errors(path), ExitStack() as opened:
+    with clear_errors(path), ExitStack() as opened:
         try:
             connection = opened.enter_context(_opened(path, "mode=rw"))
             _begin_reading(connection)
@@ -92,7 +92,7 @@ def reading(root: Path) -> Iterator[sqlite3.Connection]:
 def writing(root: Path) -> Iterator[sqlite3.Connection]:
     """Open the catalog as its one writer; commits at the end of the block, rolls back when it raises."""
     path = _existing(root)
-    with _clear_errors(path), _opened(path, "mode=rw") as connection:
+    with clear_errors(path), _opened(path, "mode=rw") as connection:
         _make_durable(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -149,8 +149,8 @@ def _as_it_stands(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises in the block into errors of skydb."""
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises in the block about a catalog, or a copy of one, into errors of skydb."""
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -182,7 +182,7 @@ def remove_empty_folders(root: Path) -> None:
 def remove_parts(root: Path, settled: datetime) -> None:
     """Remove what crashes left of manifests and tags: half-written files, and copies for tags that are gone."""
     tags = live_tags(root)
-    half_written = [path for folder in (COMMITS, TAGS) for path in (root / folder).glob(".*.tmp")]
+    half_written = [path for folder in (COMMITS, TAGS) for path in (root / folder).glob(".*.tmp*")]
     forgotten = [path for path in (root / TAGS).glob("*.sqlite") if path.stem not in tags]
     for path in (*half_written, *forgotten):
         with suppress(FileNotFoundError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import uuid
 from contextlib import closing, suppress
 from pathlib import Path
 
 from skydb.errors import CommitConflict, UsageError, clear_disk_errors, did_you_mean
 
-from .catalog import reading
+from .catalog import clear_errors, reading
 from .changes import Changes, Tag
 from .commit import commit
 from .crashpoints import reached
@@ -90,8 +91,14 @@ def live_tags(root: Path) -> dict[str, int]:
 
 
 def publish_tag(root: Path, tag: str) -> None:
-    """Copy the catalog as it is now into one file that needs no write access to be read."""
-    write_durably(tag_path(root, tag), lambda path: _copy_catalog(root, path))
+    """Copy the catalog as it is now into one file that needs no write access to be read.
+
+    Whoever opens the database does so too, if it is not there yet: hence the temporary name.
+    """
+    path = tag_path(root, tag)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with clear_errors(path):
+        write_durably(path, lambda to: _copy_catalog(root, to), temporary=temporary)
 
 
 def publish_missing_tags(root: Path) -> None:
