@@ -12,7 +12,14 @@ from pathlib import Path
 
 from skydb.arguments import at_least_one
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
-from skydb.store.catalog import FORMAT_VERSION, create_catalog, reading, refuse_network_file_system, writing
+from skydb.store.catalog import (
+    FORMAT_VERSION,
+    create_catalog,
+    reading,
+    refuse_network_file_system,
+    require_folder,
+    writing,
+)
 from skydb.store.cells import LOCAL
 from skydb.store.changes import NOWHERE, Changes
 from skydb.store.command_line import recorded
@@ -170,6 +177,7 @@ def open(path: str | PathLike[str]) -> Database:
         The catalog is damaged.
     """
     root = given_path(path)
+    require_folder(root)
     with reading(root) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()

@@ -28,6 +28,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 MOUNTS = Path("/proc/mounts")
 
+_UNCHANGING = "mode=ro&immutable=1"
+"""How SQLite opens a file without locks."""
+
 
 def refuse_network_file_system(root: Path) -> None:
     """Refuse a directory on a network file system, where SQLite's locks do not hold.
@@ -66,18 +69,18 @@ def create_catalog(root: Path, meta: dict[str, str]) -> None:
 def reading(root: Path) -> Iterator[sqlite3.Connection]:
     """Open the catalog for reading: one consistent view for as long as the block lasts.
 
-    Nothing is written but SQLite's own shared memory beside the file; where that cannot be, on a read-only or a full
-    disk, the file is read as it stands.
+    `root` is the database's folder, or the file of a published copy. Nothing is written but SQLite's own shared memory
+    beside the catalog; where that cannot be, on a read-only or a full disk, the file is read as it stands.
 
     Raises
     ------
     BusyError
         The catalog is locked, or changed while it was read as it stands.
     """
-    path = _existing(root)
+    path = root if root.is_file() else _existing(root)
     with clear_errors(path), ExitStack() as opened:
         try:
-            connection = opened.enter_context(_opened(path, "mode=rw"))
+            connection = opened.enter_context(_opened(path, _UNCHANGING if path == root else "mode=rw"))
             _begin_reading(connection)
         except sqlite3.OperationalError as error:
             if _is_busy(error):
@@ -104,10 +107,21 @@ def writing(root: Path) -> Iterator[sqlite3.Connection]:
         connection.execute("COMMIT")
 
 
-def _existing(root: Path) -> Path:
+def require_folder(root: Path) -> None:
+    """Refuse a path at which there is no folder with a catalog.
+
+    Raises
+    ------
+    UsageError
+        There is no database.
+    """
     with clear_disk_errors(root):
-        if not (root / CATALOG).exists():
+        if root.is_file() or not (root / CATALOG).exists():
             raise UsageError("there is no skydb database here", str(root), "make one with `skydb create`")
+
+
+def _existing(root: Path) -> Path:
+    require_folder(root)
     return root / CATALOG
 
 
@@ -140,7 +154,7 @@ def _as_it_stands(path: Path) -> Iterator[sqlite3.Connection]:
         todo = "free some space, or let `skydb status` read it once where it may be written"
         raise DataError("the newest commits wait in the catalog's log, which cannot be used", str(log), todo)
     try:
-        with _opened(path, "mode=ro&immutable=1") as connection:
+        with _opened(path, _UNCHANGING) as connection:
             yield connection
     finally:
         now = path.stat()

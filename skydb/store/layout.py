@@ -18,6 +18,8 @@ from pathlib import Path
 
 from skydb.errors import UsageError
 
+from .roots import is_url, root_named
+
 CATALOG = "catalog.sqlite"
 DATA = "data"
 COMMITS = "commits"
@@ -33,11 +35,14 @@ def given_path(path: str | PathLike[str]) -> Path:
     Raises
     ------
     UsageError
-        It is empty, as of a shell variable that is not set: `Path` would take it for the current directory.
+        It is empty, as of a shell variable that is not set: `Path` would take it for the current directory; or a URL.
     """
+    if is_url(path):
+        todo = "ask one of its tags: skydb.connect(URL, at=TAG), skydb sql URL … --at TAG"
+        raise UsageError("a database at a URL can be asked, and nothing else", fspath(path), todo)
     if not fspath(path).strip():
         raise UsageError("the path is empty", None, "name a directory")
-    return Path(fspath(path)).absolute()
+    return Path(root_named(fspath(path), "")).absolute()
 
 
 def new_name() -> str:

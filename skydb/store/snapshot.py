@@ -19,6 +19,7 @@ from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading
+from .catalog_copies import FetchedCopy, renewed
 from .cells import Cell
 from .files import DataFile, StoredFile
 from .leases import Lease
@@ -38,18 +39,25 @@ class Snapshot:
 
     It is small and pickles: workers receive it and read the same state. As long as it is there, so is its `lease`;
     a copy in another process has none, and relies on the one from which it came.
+
+    `root` is where its catalog lies: the database's folder, or the published copy of a tag. `home` is the database's
+    own folder or URL, where data lie that are on no other host.
     """
 
     root: Path
     database_id: str
     id: int
     calibration_id: int
-    lease: Lease | None = field(default=None, repr=False, compare=False)
+    lease: Lease | FetchedCopy | None = field(default=None, repr=False, compare=False)
+    home: str = ""
     _files: dict[tuple[str, Cell | None], list[DataFile]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", self.home or str(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel light: what was looked up stays behind."""
-        kept = ("root", "database_id", "id", "calibration_id")
+        kept = ("root", "database_id", "id", "calibration_id", "home")
         return {**{name: getattr(self, name) for name in kept}, "lease": None, "_files": {}}
 
     @cached_property
@@ -118,11 +126,6 @@ class Snapshot:
         with reading(self.root) as connection:
             query = f"SELECT {FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
             return [DataFile(*row) for row in connection.execute(query, (table,))]
-
-    @property
-    def home(self) -> str:
-        """The database's own folder."""
-        return str(self.root)
 
     @cached_property
     def host_roots(self) -> dict[str, str]:
@@ -256,7 +259,8 @@ def _places(roots: Mapping[str, str], host: str, backup: str | None, path: str) 
 
 def _places_now(root: Path, home: str, name: str) -> tuple[Place, ...]:
     """Return where a file lies by now; nowhere if it was given up."""
-    with reading(root) as connection:
+    copy = renewed(home, root.stem) if is_url(home) else None
+    with reading(copy.path if copy else root) as connection:
         row = connection.execute("SELECT host, backup, path FROM files WHERE name = ? LIMIT 1", (name,)).fetchone()
         return _places(_host_roots(connection, home), *row) if row else ()
 

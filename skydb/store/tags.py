@@ -133,3 +133,4 @@ def _copy_catalog(root: Path, path: Path) -> None:
     with closing(sqlite3.connect(root / CATALOG)) as source, closing(sqlite3.connect(path)) as target:
         source.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")
+    seal(path)
