@@ -11,6 +11,7 @@ from pathlib import Path
 from skydb.errors import CommitConflict, UsageError, clear_disk_errors, did_you_mean
 
 from .catalog import clear_errors, reading
+from .catalog_copies import seal
 from .changes import Changes, Tag
 from .commit import commit
 from .crashpoints import reached
