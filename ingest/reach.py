@@ -10,6 +10,7 @@ from skydb.kernels.distinct import distinct
 from skydb.sky.partition import merge_ranges, plan_cells
 from skydb.store.cells import Cell
 from skydb.store.changes import NOWHERE, WHOLE_SKY
+from skydb.store.placement import hosts_of_new_cells
 from skydb.store.snapshot import Snapshot
 
 from .routing import PLAN_ORDER
@@ -50,7 +51,9 @@ def reach_of(
     live = {c.key: c for c in snapshot.cells()}
     near = {c.key for c in snapshot.cells(reads)}
     planned = plan_cells(list(live), pixels, counts, cell_rows)
-    return Reach(tuple(live.get(key, Cell(*key)) for key in planned if key in near or key not in live), reads)
+    new = hosts_of_new_cells(snapshot, [key for key in planned if key not in live])
+    cells = (live.get(key) or Cell(*key, new[key]) for key in planned if key in near or key in new)
+    return Reach(tuple(cells), reads)
 
 
 def sky_around(pixels: np.ndarray, radius_arcsec: float) -> np.ndarray:

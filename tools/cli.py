@@ -38,6 +38,7 @@ COMMANDS = {
         "diff": "Show what differs between two snapshots.",
         "rollback": "Go back to a snapshot.",
         "gc": "Remove what no snapshot needs.",
+        "hosts": "List where files lie, and move them between hosts.",
     },
     "Data in": {
         "addstar": "Ingest files: associate their detections with objects.",

@@ -23,6 +23,8 @@ POINTS = (
     # a verb's own steps
     "addstar.read", "addstar.linked", "addstar.written", "compact.written", "apply.written", "refresh.written",
     "tag.published",
+    # moving files between hosts: a batch is copied, then committed; the last one is followed by the tags
+    "move.copied", "move.committed", "move.published",
     # the transaction, and the manifest after it
     "commit.begun", "commit.checked", "commit.numbered", "commit.ended", "commit.added", "commit.applied",
     "commit.committed", "commit.acknowledged",

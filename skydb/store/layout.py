@@ -26,6 +26,7 @@ COMMITS = "commits"
 TAGS = "tags"
 WORK = "work"
 LEASES = "leases"
+HOST_FILE = "host.json"
 PIXELS_PER_DIR = 10_000
 
 

@@ -1,8 +1,9 @@
 """What a job leaves behind, however it ends: nothing but what was committed.
 
-A job works in a folder of its own, and notes there every data file before it stores it: a file under `data/` is named
-by the catalog, or by a note. When the job ends, the folder goes, and with it every noted file that no commit names: the
-catalog decides, because a failure inside a commit may strike before or after the transaction.
+A job works in a folder of its own, and notes there every data file before it stores it, or a copy of it on another
+host: a file under `data/` of a storage root is named by the catalog, or by a note. When the job ends, the folder goes,
+and with it every noted copy that no commit names: the catalog decides, because a failure inside a commit may strike
+before or after the transaction.
 
 The job holds its folder (`locks`), and so does a task while it stores a file. A folder in `work/` that nobody holds is
 that of a job that was killed: the next job to write clears it up.
@@ -12,23 +13,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from skydb.errors import SkydbError, clear_disk_errors
+from skydb.errors import BusyError, CommitConflict, SkydbError, clear_disk_errors
 
-from .catalog import reading
+from .catalog import BUSY_SECONDS, reading
 from .cells import LOCAL, Cell
 from .crashpoints import reached
-from .files import DataFile, make_directory, temporary_of
-from .layout import WORK, data_path, new_name
-from .locks import alone, shared, wait_alone
+from .files import DataFile, make_directory
+from .hosts import Storage, storage_of, storage_when_pinned
+from .layout import DATA, WORK, data_path, new_name
+from .locks import alone, shared, wait_alone, waiting
 from .parquet import store_rows
+from .placement import host_of_copy
+from .roots import Place, root_named
 from .snapshot import Snapshot
+from .transfer import copy_whole, is_whole, put_file, remove_copy
 
 _NOTE = ".stored"
 
@@ -44,35 +50,119 @@ class Scratch:
     ) -> DataFile:
         """Note and store sorted rows of a cell's table, or of a global one, as `store_rows` does.
 
+        They go to the cell's host and, where two copies are wanted, to a second one; if that is not there, it is left
+        to `skydb hosts DB backup`, with a warning.
+
         Raises
         ------
         FileNotFoundError
             The job has ended; nothing is stored.
+        DataError, BusyError
+            The cell's host is not there.
         """
-        name, host, key = new_name(), cell.host if cell else LOCAL, cell.key if cell else None
-        root = snapshot.folder_of(host)
-        path = root / data_path(table, key, name)
-        with shared(self.path), self._noted(path, snapshot.root):
+        name, key = new_name(), cell.key if cell else None
+        first, *others = _hosts_for(snapshot, table, cell)
+        storage, relative = storage_when_pinned(snapshot.root, snapshot.id), data_path(table, key, name)
+        places = [storage.place(host, relative) for host in (first, *others)]
+        folder = Path(places[0].root) if places[0].is_local else self.path / f"{name}.upload"
+        with shared(self.path), self._noted(name, places, snapshot.root):
             file = store_rows(
-                root, snapshot.database_id, rows, table, cell=key, base=base, host=host, name=name,
+                folder, snapshot.database_id, rows, table, cell=key, base=base, host=first, name=name,
                 declared=snapshot.table(table),
             )  # fmt: skip
+            for place in places if not places[0].is_local else places[1:]:
+                put_file(folder / relative, place)
+            if not places[0].is_local:
+                shutil.rmtree(folder)
             reached("store.stored")
-            return file
+            return replace(file, backup=others[0] if others else None)
+
+    def copy(self, name: str, digest: str, sources: Sequence[Place], targets: Sequence[Place], home: Path) -> None:
+        """Note and write copies of a stored file, and verify each; one that is there and whole is kept.
+
+        Raises
+        ------
+        FileNotFoundError
+            The job has ended; nothing is copied.
+        DataError, BusyError
+            No source is whole, or a target is not there.
+        """
+        with shared(self.path), self._noted(name, targets, home):
+            for place in targets:
+                if not is_whole(place, digest):
+                    copy_whole(sources, place, digest, spare=self.path / f"{name}.spare")
+            reached("store.stored")
 
     @contextmanager
-    def _noted(self, path: Path, root: Path) -> Iterator[None]:
-        """Note a file for its storing, relative to a database that may move; take both away if the block fails."""
-        note = self.path / f"{path.stem}{_NOTE}"
+    def _noted(self, name: str, places: Sequence[Place], home: Path) -> Iterator[None]:
+        """Note where copies of a file will be; take copies and note away if the block fails."""
+        note = self.path / f"{name}{_NOTE}"
         try:
-            note.write_text(str(path.relative_to(root) if path.is_relative_to(root) else path))
+            note.write_text("".join(_noted_line(place, home) for place in places))
             reached("store.noted")
             yield
         except BaseException:
-            with suppress(OSError):  # then the note stays, for whoever clears up
-                _remove(path)
-                _remove(note)
+            with suppress(OSError, SkydbError):  # then the note stays, for whoever clears up
+                for place in places:
+                    remove_copy(place)
+                note.unlink(missing_ok=True)
             raise
+
+
+def _hosts_for(snapshot: Snapshot, table: str, cell: Cell | None) -> tuple[str, ...]:
+    """Return the host of a new file, and of its second copy if there is to be one.
+
+    Raises
+    ------
+    CommitConflict
+        There is no such host any more.
+    DataError, BusyError
+        Its root is not there.
+    """
+    storage = storage_when_pinned(snapshot.root, snapshot.id)
+    first = cell.host if cell else LOCAL
+    if first not in storage.hosts:
+        raise CommitConflict(f"another writer removed the host {first!r}")
+    storage.require_there(first)
+    second = host_of_copy(storage, first, str(cell) if cell else table)
+    if second is None:
+        return (first,)
+    try:
+        storage.require_there(second)
+    except SkydbError as error:
+        warnings.warn(f"new files get no second copy on host {second}: {error}", MissingCopyWarning, stacklevel=3)
+        return (first,)
+    return first, second
+
+
+class MissingCopyWarning(UserWarning):
+    """A file has one copy only, where two are wanted."""
+
+
+def _noted_line(place: Place, home: Path) -> str:
+    """Return the line of a note for one copy; the database's own folder, which may be moved, is left empty."""
+    return "\t".join((place.host, "" if place.root == str(home) else place.root, place.path)) + "\n"
+
+
+def _noted_places(note: Path, home: Path) -> list[Place]:
+    """Return where copies of a file may lie, from its note; of a line that was cut off nothing was written."""
+    lines = [line.split("\t") for line in note.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [Place(host, root_named(root, str(home)), path.rstrip("\n")) for host, root, path in lines]
+
+
+@contextmanager
+def only_mover(root: Path, seconds: float = BUSY_SECONDS) -> Iterator[None]:
+    """Be the only one that copies files which the catalog names to other hosts, or clears up after such a one.
+
+    Raises
+    ------
+    BusyError
+        Another process is, for as long.
+    """
+    with waiting(root / DATA, seconds, alone=True) as in_time:
+        if not in_time:
+            raise BusyError("another process is moving files between hosts", str(root), "wait and try again")
+        yield
 
 
 @contextmanager
@@ -144,32 +234,42 @@ def drop_uncommitted(root: Path, folder: Path) -> None:
     SkydbError, OSError
         The catalog cannot be asked, or a file not be removed; the notes of what is left are still there.
     """
-    noted = {note.stem: root / note.read_text() for note in folder.glob(f"*{_NOTE}")}
-    for path in noted.values():
-        _remove(temporary_of(path))
-    failures = []
-    for name in noted.keys() - _committed(root, noted):
-        try:
-            if noted[name].stem == name:  # a note that was cut off names no file
-                _remove(noted[name])
-            _remove(folder / f"{name}{_NOTE}")
-        except OSError as error:
-            failures.append(error)
+    noted = {note.stem: _noted_places(note, root) for note in folder.glob(f"*{_NOTE}")}
+    if not noted:
+        return
+    failures: list[Exception] = []
+    known = _known_hosts(root, noted)
+    copied = any(place.host not in known[name] for name, places in noted.items() if name in known for place in places)
+    with only_mover(root, 0) if copied else nullcontext():  # another may be about to commit the same copies
+        storage, known = storage_of(root), _known_hosts(root, noted)
+        for name, places in noted.items():
+            try:
+                for place in places:
+                    if place.host not in known.get(name, ()):
+                        _remove_everywhere(storage, place)
+                (folder / f"{name}{_NOTE}").unlink(missing_ok=True)
+            except (OSError, SkydbError) as error:
+                failures.append(error)
     if failures:
         raise failures[0]
 
 
-def _remove(path: Path) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.unlink()
+def _remove_everywhere(storage: Storage, place: Place) -> None:
+    """Remove a copy from where it was noted, and from where that host's root is by now."""
+    remove_copy(place)
+    if place.host in storage.hosts and storage.root_of(place.host) != place.root:
+        remove_copy(storage.place(place.host, place.path))
 
 
-def _committed(root: Path, names: Collection[str]) -> set[str]:
-    if not names:
-        return set()
-    query = "SELECT name FROM files WHERE name IN (SELECT value FROM json_each(?))"
+def _known_hosts(root: Path, names: Collection[str]) -> dict[str, set[str]]:
+    """Return those of some files that the catalog names, with the hosts that it says have copies, needed or not."""
+    wanted = "WHERE name IN (SELECT value FROM json_each(?1))"
+    query = f"SELECT name, host, backup FROM files {wanted} UNION ALL SELECT name, host, host FROM removals {wanted}"
+    known: dict[str, set[str]] = {}
     with reading(root) as connection:
-        return {name for (name,) in connection.execute(query, (json.dumps(list(names)),))}
+        for name, *hosts in connection.execute(query, (json.dumps(list(names)),)):
+            known.setdefault(name, set()).update(hosts)
+    return known
 
 
 def noted_names(root: Path) -> set[str]:

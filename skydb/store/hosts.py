@@ -1,0 +1,221 @@
+"""Hosts: the storage roots where files lie, as a database knows them, and whether what is mounted there is theirs.
+
+A root other than the database's own folder has a small file `host.json` that names the database and the host. Nothing
+is written where it is missing or names another: a disk that is not mounted leaves an empty folder behind, and another
+one may be mounted in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from skydb.errors import DataError, SkydbError, UsageError, did_you_mean, disk_error
+
+from .catalog import reading
+from .cells import LOCAL
+from .changes import Host
+from .fetching import fetch_whole
+from .files import make_directory, write_durably
+from .layout import HOST_FILE
+from .roots import Place, filesystem_of, is_url, root_named
+from .transfer import not_written
+
+ACTIVE, DRAINING, LOST = "active", "draining", "lost"
+"""States of a host. Nothing new is placed on one that is draining or lost; nothing is read from a lost one."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The hosts of a database as they are now, by name, and what is set for all of them.
+
+    `copies` is how many copies a new file gets; `placement` says which host a new cell goes to (`placement`).
+    """
+
+    home: Path
+    database_id: str
+    hosts: Mapping[str, Host]
+    copies: int
+    placement: Mapping[str, Any]
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The names of the hosts that take new files, sorted."""
+        return tuple(sorted(name for name, host in self.hosts.items() if host.state == ACTIVE))
+
+    def host(self, name: str) -> Host:
+        """Return a host, which must be there.
+
+        Raises
+        ------
+        UsageError
+            It is not.
+        """
+        if name not in self.hosts:
+            raise UsageError(f"no host named {name!r}", str(self.home), did_you_mean(name, self.hosts))
+        return self.hosts[name]
+
+    def root_of(self, name: str) -> str:
+        """Return the storage root of a host, as an absolute folder or a URL."""
+        return root_named(self.host(name).root, str(self.home))
+
+    def place(self, name: str, path: str) -> Place:
+        """Return where the copy of a file on a host lies."""
+        return Place(name, self.root_of(name), path)
+
+    def require_there(self, name: str) -> None:
+        """Refuse a host whose root is not there, or is that of another host.
+
+        Raises
+        ------
+        DataError, BusyError
+            It cannot be reached, or something else is there.
+        """
+        if name != LOCAL:
+            require_identity(Place(name, self.root_of(name), HOST_FILE), self.database_id)
+
+    def why_not_there(self, name: str) -> str | None:
+        """Return why the files of a host cannot be reached; None where they can."""
+        if self.hosts[name].state == LOST:
+            return "lost"
+        try:
+            self.require_there(name)
+        except SkydbError as error:
+            return error.what
+        return None
+
+
+def storage_of(root: Path) -> Storage:
+    """Return the hosts of a database, and what is set for them, as of now."""
+    with reading(root) as connection:
+        rows = connection.execute("SELECT name, root, worker, state FROM hosts WHERE end_snapshot IS NULL").fetchall()
+        settings = dict(connection.execute("SELECT key, value FROM settings WHERE end_snapshot IS NULL"))
+        (identity,) = connection.execute("SELECT value FROM meta WHERE key = 'database_id'").fetchone()
+    hosts = {name: Host(name, *rest) for name, *rest in sorted(rows)}
+    return Storage(root, identity, hosts, int(settings.get("copies", 1)), json.loads(settings.get("placement", "{}")))
+
+
+@lru_cache(maxsize=16)
+def storage_when_pinned(root: Path, snapshot: int) -> Storage:
+    """Return the hosts as they were when somebody first asked on behalf of a snapshot: a job asks for every file."""
+    return storage_of(root)
+
+
+def worker_of_hosts(root: Path) -> dict[str, str]:
+    """Return the Dask worker (name or address) that reads a host's files as local, for the hosts that name one."""
+    return {name: host.worker for name, host in storage_of(root).hosts.items() if host.worker is not None}
+
+
+def require_identity(place: Place, database_id: str) -> None:
+    """Refuse a root whose `host.json`, which lies at the place, is missing or names another host or database.
+
+    Raises
+    ------
+    DataError, BusyError
+        It does, or cannot be read.
+    """
+    todo = f"mount the disk of host {place.host} there, or say where it is: `skydb hosts DB set {place.host} --root …`"
+    found = identity_at(place)
+    if found is None:
+        raise DataError("no host's files are here (there is no host.json)", place.root, todo)
+    if found != (database_id, place.host):
+        raise DataError(f"this is host {found[1]!r} of the database {found[0]}", place.root, todo)
+
+
+def identity_at(place: Place) -> tuple[str, str] | None:
+    """Return (database, host) that a `host.json` names; None where there is no such file.
+
+    Raises
+    ------
+    DataError, BusyError
+        It cannot be read, or says nothing of the kind.
+    """
+    try:
+        if not (place.local.exists() if place.is_local else filesystem_of(place.root).exists(place.url)):
+            return None
+        content = json.loads(fetch_whole(place))
+        return str(content["database"]), str(content["host"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError("host.json names no host", place.where, "restore it, or use another root") from error
+    except SkydbError:
+        raise
+    except Exception as error:
+        raise not_written(place, error) from error
+
+
+def write_identity(place: Place, database_id: str) -> None:
+    """Write the `host.json` of a root; the folder is made if its parent is there.
+
+    Raises
+    ------
+    UsageError, DataError, BusyError
+        It cannot be written.
+    """
+    text = (json.dumps({"database": database_id, "host": place.host}) + "\n").encode()
+    try:
+        if place.is_local:
+            if not Path(place.root).parent.is_dir():
+                raise UsageError("there is no such folder", str(Path(place.root).parent), "mount the disk, or make it")
+            make_directory(Path(place.root))
+            write_durably(place.local, lambda path: _write_bytes(path, text))
+        else:
+            filesystem_of(place.root).pipe_file(place.url, text)
+    except SkydbError:
+        raise
+    except OSError as error:
+        raise disk_error(error, place.root) or not_written(place, error) from error
+    except Exception as error:
+        raise not_written(place, error) from error
+
+
+def _write_bytes(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+
+
+def checked_root(storage: Storage, name: str, text: str) -> str:
+    """Return the storage root that somebody names for a host, as the catalog writes it.
+
+    Raises
+    ------
+    UsageError
+        It is empty, is none of an absolute folder or URL, or lies in the root of another host, or around it.
+    """
+    if not text.strip():
+        raise UsageError("the root is empty", None, "name a folder or a URL")
+    if is_url(text):
+        filesystem_of(text)
+        root = text.rstrip("/")
+    else:
+        root = str(Path(root_named(text, "")).resolve())
+    for other in storage.hosts:
+        theirs = storage.root_of(other)
+        if other != name and is_url(theirs) == is_url(root) and _overlap(root, theirs):
+            raise UsageError(f"lies in the storage root of host {other!r}, or around it", root, "choose another place")
+    return root
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Say whether one of two roots lies in the other."""
+    first, second = (f"{(r if is_url(r) else str(Path(r).resolve())).rstrip('/')}/" for r in (one, other))
+    return first.startswith(second) or second.startswith(first)
+
+
+def checked_name(storage: Storage, name: str) -> str:
+    """Return the name for a new host.
+
+    Raises
+    ------
+    UsageError
+        It is taken, or is no name.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,63}", name):
+        raise UsageError(f"{name!r} is no name of a host", None, "use letters, digits, '.', '_', '-'; a letter first")
+    if name in storage.hosts:
+        what = f"there is a host named {name!r} already, at {storage.root_of(name)}"
+        raise UsageError(what, str(storage.home), "choose another name")
+    return name
