@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 
@@ -90,6 +90,22 @@ def clear_disk_errors(where: str | PathLike[str]) -> Iterator[None]:
         if clear is None:
             raise
         raise clear from error
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Return sorted whole numbers as text; runs of them, and the last ones only of very many.
+
+    >>> in_ranges([1, 2, 3, 7])
+    '1-3, 7'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[-20:])
+    return f"…, {shown}" if len(runs) > 20 else shown
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

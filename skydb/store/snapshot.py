@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import DataError, UsageError
+from skydb.errors import DataError, UsageError, in_ranges
 from skydb.schema.declaration import table_of
 from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
@@ -295,6 +295,7 @@ def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
         if row is None:
             raise UsageError(f"no snapshot {at}", str(root), "see `skydb snapshots`")
         if row[2] is not None:
-            todo = "see `skydb snapshots` for those that are kept; a tag keeps one for ever"
+            kept = connection.execute("SELECT snapshot FROM snapshots WHERE expired_by IS NULL ORDER BY snapshot")
+            todo = f"tag what is to be kept; there are still {in_ranges([n for (n,) in kept])}"
             raise UsageError(f"snapshot {row[0]} was given up by snapshot {row[2]} (`skydb gc`)", str(root), todo)
         return int(row[0]), int(row[1])
