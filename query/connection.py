@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
-from os import PathLike
+from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +18,9 @@ from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.model import Column
 from skydb.sky.regions import Region
 from skydb.store.arrays import numbers_of
+from skydb.store.layout import given_path
+from skydb.store.published import is_read_as_published, published_snapshot
+from skydb.store.roots import is_url
 from skydb.store.snapshot import Snapshot
 
 from .arguments import (
@@ -32,7 +35,7 @@ from .arguments import (
 )
 from .atlas import Atlas, CellPart
 from .described import column_facts, description, facts_of_schema, table_facts
-from .failures import clear_errors, require_whole
+from .failures import blame, clear_errors
 from .names import codes_of, with_names
 from .result_names import declarations
 from .results import Result
@@ -68,9 +71,10 @@ def connect(
     Parameters
     ----------
     db
-        The database, or its path.
+        The database, or its path or URL (s3://, http:// …).
     at
-        Number or tag of the snapshot; None: the newest. The connection sees this one, whatever is committed later.
+        Number or tag of the snapshot; None: the newest. The connection sees this one, whatever is committed later. A
+        database at a URL is asked by a tag.
     memory_limit
         What DuckDB may use at most, such as "2GB"; it spills to disk beyond.
     threads
@@ -80,6 +84,8 @@ def connect(
     ------
     UsageError
         No such database, snapshot or tag.
+    DataError, BusyError
+        The catalog is damaged, or cannot be had.
 
     Examples
     --------
@@ -87,11 +93,21 @@ def connect(
 
         with skydb.connect("survey.sky", at="DR1") as con:
             print(con.sql("SELECT band, count(*) AS n FROM measurements GROUP BY band"))
+        skydb.connect("https://archive.example/survey.sky", at="DR1")
     """
     if not isinstance(db, Database | str | PathLike):
         raise UsageError(f"a {type(db).__name__} is no database", "connect", "give its path, or an open one")
-    opened = db if isinstance(db, Database) else database.open(db)
-    return Connection(opened.snapshot(snapshot_named(at)), memory_limit=memory_limit, threads=threads)
+    return Connection(_snapshot_of(db, snapshot_named(at)), memory_limit=memory_limit, threads=threads)
+
+
+def _snapshot_of(db: Database | str | PathLike[str], at: int | str | None) -> Snapshot:
+    """Return the snapshot to ask, from the catalog, or from a published copy where that may not be written."""
+    if isinstance(db, Database):
+        return db.snapshot(at)
+    if is_url(db):
+        return published_snapshot(fspath(db).rstrip("/"), at)
+    root = given_path(db)
+    return published_snapshot(str(root), at) if is_read_as_published(root, at) else database.open(db).snapshot(at)
 
 
 class Connection:
@@ -112,11 +128,11 @@ class Connection:
 
     def __repr__(self) -> str:
         state = ", closed" if self._closed else ""
-        return f"<skydb connection to {self.snapshot.root}, snapshot {self.snapshot.id}{state}>"
+        return f"<skydb connection to {self.snapshot.home}, snapshot {self.snapshot.id}{state}>"
 
     def __reduce__(self) -> str | tuple[object, ...]:
         todo = "call skydb.connect in each process; answers can be pickled"
-        raise UsageError("a connection cannot be pickled", str(self.snapshot.root), todo)
+        raise UsageError("a connection cannot be pickled", self.snapshot.home, todo)
 
     def close(self) -> None:
         """Close the connection; results that were not fetched are lost."""
@@ -202,8 +218,9 @@ class Connection:
             return Result(facts, {})
         parsed, scans = self._plan(query)
         self._warn(sum(scan.stale_cells for scan in scans))
-        check = partial(require_whole, self.snapshot, [file for scan in scans for file in scan.files])
         relations = {scan.relation: relation_of(self.snapshot, scan) for scan in scans}
+        failures = [s.failures for r in relations.values() for s in r.streams.values() if not isinstance(s, pa.Table)]
+        check = partial(blame, self.snapshot, [file for scan in scans for file in scan.files], failures)
         with clear_errors(check):
             rows = self._opened().answer(parsed.sql, relations, self._tables)
         return Result(rows, declarations(rows.columns, parsed.declared), check=check)
@@ -321,7 +338,7 @@ class Connection:
         unknown = distinct(ids[~is_among(ids, distinct(numbers_of(rows.column("object_id"))))])
         if len(unknown):
             which = ", ".join(map(str, unknown[:3].tolist())) + (", …" if len(unknown) > 3 else "")
-            raise UsageError(f"no object has the id {which}", str(self.snapshot.root), "see the table objects")
+            raise UsageError(f"no object has the id {which}", self.snapshot.home, "see the table objects")
         return self._answer("measurements", names, self._with_derived_flags(rows, parts) if derive_flags else rows)
 
     @cached_property
@@ -383,7 +400,7 @@ class Connection:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise UsageError("the connection is closed", str(self.snapshot.root), "open another with skydb.connect")
+            raise UsageError("the connection is closed", self.snapshot.home, "open another with skydb.connect")
 
     def _warn(self, stale_cells: int) -> None:
         if stale_cells:

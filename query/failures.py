@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
 
 from skydb.errors import DataError, SkydbError, UsageError, did_you_mean
 from skydb.flags import flag_rows
-from skydb.store.fetching import damaged, missing
+from skydb.store.checksums import require_there
 from skydb.store.files import DataFile
 from skydb.store.snapshot import Snapshot
 
@@ -66,19 +66,23 @@ def _said(text: str) -> tuple[str, str, str]:
     return f"the query failed: {said}", "SQL", "correct the query, or the data that it names"
 
 
-def require_whole(snapshot: Snapshot, files: Sequence[DataFile]) -> None:
-    """Refuse stored files in folders of this machine that are missing or not as long as they were.
+def blame(snapshot: Snapshot, files: Sequence[DataFile], failures: Iterable[Sequence[SkydbError]]) -> None:
+    """Raise what went wrong with stored files, if it was that by which a query failed.
+
+    Parameters
+    ----------
+    files
+        Those that it reads.
+    failures
+        What the streams from which it reads have noted.
 
     Raises
     ------
-    DataError
-        Names the first of them.
+    DataError, BusyError
+        Names a file that could not be read.
     """
+    for noted in failures:
+        for error in noted:
+            raise error
     for file in files:
-        place = snapshot.stored(file).place
-        if not place.is_local:
-            continue
-        if not place.local.exists():
-            raise missing(place)
-        if place.local.stat().st_size != file.bytes:
-            raise damaged(place, "it has another length")
+        require_there(snapshot.stored(file))

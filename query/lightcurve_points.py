@@ -84,7 +84,7 @@ def light_curve(connection: Connection, object_id: int) -> LightCurve:
     rows = connection.lightcurve(object_id, columns=names).arrow()
     known = np.isfinite(float_column(rows, "mag"))
     if not known.any():
-        where = str(connection.snapshot.root)
+        where = connection.snapshot.home
         raise UsageError(f"no measurement of object {object_id} has a magnitude", where, "there is nothing to draw")
     bands = sorted(_bands_of(connection, rows, known), key=lambda b: (_place(b.band), b.band, b.source))
     return LightCurve(object_id, _position(connection, object_id), tuple(bands), int((~known).sum()))

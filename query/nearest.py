@@ -23,6 +23,6 @@ def nearest_object(connection: Connection, ra: float, dec: float, *, radius_arcs
     found = connection.cone(ra, dec, radius_arcsec / 3600, columns=["object_id", "ra", "dec"]).arrow()
     if not found.num_rows:
         what = f"no object within {radius_arcsec:g} arcsec of {ra:.6f} {dec:+.6f}"
-        raise UsageError(what, str(connection.snapshot.root), "look with a larger radius")
+        raise UsageError(what, connection.snapshot.home, "look with a larger radius")
     away = separation_from(found["ra"].to_numpy(), found["dec"].to_numpy(), ra, dec)
     return int(numbers_of(found["object_id"])[np.argmin(away)])

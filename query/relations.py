@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,8 @@ from skydb.store.snapshot import Snapshot
 from .atlas import Atlas, CellPart, common_parts
 from .names import with_names_sql
 from .parse import ParsedQuery, TableReference
-from .sources import CellStream
-from .stored_sql import read_parquet
+from .sources import CellStream, FileStream
+from .stored_sql import are_readable, read_parquet
 from .views import STORED, views_of
 
 
@@ -113,15 +114,15 @@ class Relation:
     """SQL that gives the rows of a scan, and the Arrow streams that it reads by name."""
 
     sql: str
-    streams: dict[str, pa.Table | CellStream]
+    streams: dict[str, pa.Table | CellStream | FileStream]
 
 
 def relation_of(snapshot: Snapshot, scan: Scan) -> Relation:
     """Return how DuckDB gets the rows of a scan.
 
-    Whole cells are read by DuckDB itself; of other cells, and of raw and calibrated files side by side, the rows come
-    as an Arrow stream. Measured: of a cone of 1' to 3° on 12 million rows, that takes as long as DuckDB on the same
-    files, or less. DuckDB checks no checksums, so the columns that it will read are checked here.
+    Whole cells are read by DuckDB itself; of other cells, of raw and calibrated files side by side, and of files on
+    servers, the rows come as an Arrow stream. Measured: of a cone of 1' to 3° on 12 million rows, that takes as long as
+    DuckDB on the same files, or less. DuckDB checks no checksums, so the columns that it will read are checked here.
 
     Raises
     ------
@@ -136,9 +137,12 @@ def relation_of(snapshot: Snapshot, scan: Scan) -> Relation:
 
 def _cells(snapshot: Snapshot, scan: Scan, parts: Sequence[CellPart], columns: list[str]) -> Relation:
     paired = len(scan.stored) > 1
-    streamed = [p for p in parts if paired or p.ranges is not None]
     whole = {p.cell.key for p in parts if not paired and p.ranges is None}
     files = [f for f in scan.files if (f.norder, f.npix) in whole]
+    readable = are_readable(snapshot, files, columns)
+    whole -= {(f.norder, f.npix) for f, is_readable in zip(files, readable, strict=True) if not is_readable}
+    streamed = [p for p in parts if p.cell.key not in whole]
+    files = [f for f in files if (f.norder, f.npix) in whole]
     if files and not streamed:
         return Relation(read_parquet(snapshot, files, columns), {})
     name = f"_rows_{scan.relation}"
@@ -171,12 +175,17 @@ def _side_by_side(snapshot: Snapshot, scan: Scan, columns: list[str]) -> Relatio
 
 
 def _of_files(snapshot: Snapshot, scan: Scan, table: str, columns: list[str]) -> Relation:
-    """Return the rows of a table without cells; a stream of none where it has no files."""
+    """Return the rows of a table without cells; those of files on servers as a stream."""
     files = [f for f in scan.files if f.table == table]
-    if files:
+    readable = are_readable(snapshot, files, columns)
+    here = list(compress(files, readable))
+    if here and all(readable):
         return Relation(read_parquet(snapshot, files, columns), {})
+    away = [f for f, is_readable in zip(files, readable, strict=True) if not is_readable]
     name = f"_rows_{scan.relation}_{table}"
-    return Relation(_select(columns, f'"{name}"'), {name: snapshot.empty_rows(table, columns)})
+    pieces = [read_parquet(snapshot, here, columns)] if here else []
+    pieces.append(_select(columns, f'"{name}"'))
+    return Relation(" UNION ALL ".join(pieces), {name: FileStream(snapshot, table, tuple(columns), tuple(away))})
 
 
 def _select(columns: Sequence[str], source: str) -> str:

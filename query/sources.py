@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
@@ -13,14 +14,20 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from skydb.errors import SkydbError
 from skydb.sky.regions import Region
 from skydb.store.arrays import numbers_of, row_numbers
+from skydb.store.files import DataFile
+from skydb.store.parquet import read_file
 from skydb.store.snapshot import Snapshot
 
 from .atlas import CellPart
 
 MOST_THREADS = 4
 """Cells read at once at most, each up to 150 MB where all columns of a full one are asked for."""
+
+MOST_FETCHED = 8
+"""The same of cells that lie on servers, where threads wait most of the time."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -40,14 +47,16 @@ class CellStream:
     parts: tuple[CellPart, ...]
     region: Region | None = None
     schema: pa.Schema = field(init=False)
+    failures: list[SkydbError] = field(default_factory=list, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "schema", self.snapshot.empty_rows(self.table, self.columns).schema)
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows by cell, in sky order; some cells are read ahead."""
-        for tables in in_threads(self._of_part, self.parts):
-            yield from tables
+        with _noted(self.failures):
+            for tables in in_threads(self._of_part, self.parts, at_once=_threads_for(self.snapshot)):
+                yield from tables
 
     def _of_part(self, part: CellPart) -> list[pa.Table]:
         rows = self.snapshot.cell_parts(self.table, part.cell, self.columns, ranges=part.ranges)
@@ -59,11 +68,6 @@ class CellStream:
         inside = np.flatnonzero(self.region.contains(*(numbers_of(rows.column(name)) for name in ("ra", "dec"))))
         return rows if len(inside) == rows.num_rows else rows.take(row_numbers(inside))
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as record batches."""
-        for table in self.tables():
-            yield from table.to_batches()
-
     def read(self) -> pa.Table:
         """Return all rows."""
         return pa.concat_tables([pa.Table.from_batches([], self.schema), *self.tables()])
@@ -72,23 +76,71 @@ class CellStream:
         return self.schema.__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return pa.RecordBatchReader.from_batches(self.schema, self.batches()).__arrow_c_stream__(requested_schema)
+        return _stream(self.schema, self.tables(), requested_schema)
 
 
-def in_threads(task: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+@dataclass(frozen=True)
+class FileStream:
+    """Rows of files of one table as an Arrow stream that can be read again and again."""
+
+    snapshot: Snapshot
+    table: str
+    columns: tuple[str, ...]
+    files: tuple[DataFile, ...]
+    schema: pa.Schema = field(init=False)
+    failures: list[SkydbError] = field(default_factory=list, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schema", self.snapshot.empty_rows(self.table, self.columns).schema)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows of file after file; some are read ahead."""
+        with _noted(self.failures):
+            yield from in_threads(self._of_file, self.files, at_once=_threads_for(self.snapshot))
+
+    def _of_file(self, file: DataFile) -> pa.Table:
+        rows = read_file(self.snapshot.stored(file), self.columns)
+        return rows.select(self.columns).replace_schema_metadata().cast(self.schema)
+
+    def __arrow_c_schema__(self) -> object:
+        return self.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return _stream(self.schema, self.tables(), requested_schema)
+
+
+def _stream(schema: pa.Schema, tables: Iterable[pa.Table], requested_schema: object | None) -> object:
+    batches = (batch for table in tables for batch in table.to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches).__arrow_c_stream__(requested_schema)
+
+
+@contextmanager
+def _noted(failures: list[SkydbError]) -> Iterator[None]:
+    """Note an error of skydb on its way through DuckDB, which makes a text of it."""
+    try:
+        yield
+    except SkydbError as error:
+        failures.append(error)
+        raise
+
+
+def in_threads(
+    task: Callable[[Item], Answer], items: Iterable[Item], *, at_once: int | None = None
+) -> Iterator[Answer]:
     """Yield the answers to a task in the order of its items, as many computed ahead as there are threads.
 
-    Decoding leaves Python's lock alone. One item is done here, because a thread takes 0.1 ms to wake.
+    Decoding leaves Python's lock alone. One item is done here, because a thread takes 0.1 ms to wake. `at_once` is the
+    number of threads; None: as many as decode side by side.
     """
-    todo = list(items)
+    todo, count = list(items), at_once or _thread_count()
     if len(todo) < 2:
         yield from map(task, todo)
         return
     waiting: deque[Future[Answer]] = deque()
     try:
         for item in todo:
-            waiting.append(_threads().submit(task, item))
-            if len(waiting) > _thread_count():
+            waiting.append(_threads(count).submit(task, item))
+            if len(waiting) > count:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -98,8 +150,12 @@ def in_threads(task: Callable[[Item], Answer], items: Iterable[Item]) -> Iterato
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_thread_count(), thread_name_prefix="skydb-read")
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="skydb-read")
+
+
+def _threads_for(snapshot: Snapshot) -> int:
+    return MOST_FETCHED if snapshot.is_far else _thread_count()
 
 
 def _thread_count() -> int:

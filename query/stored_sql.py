@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from functools import partial
 
 from skydb.schema.evolve import stored_names
 from skydb.schema.model import Column, Table
-from skydb.store.checksums import require_whole_columns
+from skydb.store.checksums import is_whole_here
 from skydb.store.files import DataFile
 from skydb.store.snapshot import Snapshot
 
@@ -21,17 +19,29 @@ _TYPES = {
 """DuckDB's names of the declared types."""
 
 
-def read_parquet(snapshot: Snapshot, files: Sequence[DataFile], columns: Sequence[str]) -> str:
-    """Return SQL by which DuckDB reads some columns of a table's files, after these were found whole.
+def are_readable(snapshot: Snapshot, files: Sequence[DataFile], columns: Sequence[str]) -> list[bool]:
+    """Say which files of a table DuckDB can read: those that lie in folders of this machine, with some columns whole.
 
-    Files of each version are read apart: their columns are as those of the present version, widened, or a constant.
+    It checks no checksums itself, and user SQL must not reach servers: the others are to be streamed.
 
     Raises
     ------
     DataError
-        A file is missing or damaged.
+        A file is missing or damaged, and lies nowhere else.
     UsageError
         One is of a later version than this skydb knows.
+    """
+    def is_readable(file: DataFile) -> bool:
+        own = stored_names(snapshot.table(file.table), file.schema_version, columns)
+        return is_whole_here(snapshot.stored(file), own)
+
+    return list(in_threads(is_readable, files))
+
+
+def read_parquet(snapshot: Snapshot, files: Sequence[DataFile], columns: Sequence[str]) -> str:
+    """Return SQL by which DuckDB reads some columns of a table's files, which it can: see `are_readable`.
+
+    Files of each version are read apart: their columns are as those of the present version, widened, or a constant.
     """
     table = snapshot.table(files[0].table)
     by_version: dict[int, list[DataFile]] = {}
@@ -44,10 +54,7 @@ def read_parquet(snapshot: Snapshot, files: Sequence[DataFile], columns: Sequenc
 def _of_version(
     snapshot: Snapshot, table: Table, version: int, files: Sequence[DataFile], columns: Sequence[str]
 ) -> str:
-    own = stored_names(table, version, columns)
-    stored = [snapshot.stored(f) for f in files]
-    deque(in_threads(partial(require_whole_columns, columns=own), stored), maxlen=0)
-    listed = ", ".join("'" + str(f.path).replace("'", "''") + "'" for f in stored)
+    listed = ", ".join("'" + str(snapshot.path_of(f)).replace("'", "''") + "'" for f in files)
     shown = ", ".join(_shown(table[name], version) for name in columns)
     return f"SELECT {shown} FROM read_parquet([{listed}], hive_partitioning = false)"
 

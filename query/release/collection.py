@@ -179,7 +179,7 @@ def _planned(
     UsageError
         There is nothing to release, or means wait for a refresh.
     """
-    cells, where = snapshot.cells(), f"{snapshot.root}, snapshot {snapshot.id}"
+    cells, where = snapshot.cells(), f"{snapshot.home}, snapshot {snapshot.id}"
     stale = [str(cell) for cell in cells if cell.stale]
     if stale:
         raise UsageError(f"the means of {len(stale)} cells, such as {stale[0]}, are not up to date", where,

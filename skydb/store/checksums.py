@@ -155,10 +155,27 @@ def is_whole_here(file: StoredFile, columns: Sequence[str]) -> bool:
     try:
         require_whole_columns(file, columns)
     except DataError:
-        if not file.may_lie_elsewhere:
+        if not file.elsewhere():
             raise
         return False
     return True
+
+
+def require_there(file: StoredFile) -> None:
+    """Refuse a stored file whose first copy belongs into a folder here, and is missing or of another length.
+
+    Raises
+    ------
+    DataError
+        And it lies nowhere else.
+    """
+    if not file.place.is_local:
+        return
+    try:
+        _changed_ns(file)
+    except DataError:
+        if not file.elsewhere():
+            raise
 
 
 def require_whole_columns(file: StoredFile, columns: Sequence[str]) -> None:

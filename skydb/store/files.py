@@ -65,6 +65,10 @@ class StoredFile:
         """Return where it lies by now, as far as somebody knows."""
         return self.find_again() if self.find_again else ()
 
+    def elsewhere(self) -> tuple[Place, ...]:
+        """Return the places where it lies besides the first one."""
+        return tuple(place for place in (*self.places[1:], *self.places_now()) if place != self.place)
+
 
 @dataclass(frozen=True)
 class DataFile:

@@ -7,6 +7,7 @@ values repeat from row to row of an image, delta for sorted keys (docs/decisions
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from .checksums import footer_of, footers_of, seal
 from .files import DataFile, StoredFile, Tail, digest_of, write_durably
 from .layout import data_path, new_name
 from .mending import how_to_mend
-from .row_groups import RowGroups
+from .row_groups import RowGroups, fetch_ahead
 
 ROW_GROUP_ROWS = {"measurements": 16_384, "measurements_cal": 32_768}
 DEFAULT_ROW_GROUP_ROWS = 65_536
@@ -144,17 +145,22 @@ def read_file(stored: StoredFile, columns: Sequence[str] | None = None) -> pa.Ta
         return file.read_all(columns)
 
 
-def read_selected(stored: StoredFile, columns: Sequence[str], ranges: np.ndarray) -> Iterator[pa.Table]:
-    """Yield some columns of the rows whose object_id lies in sorted half-open ranges (K, 2).
+def read_selected(files: Sequence[StoredFile], columns: Sequence[str], ranges: np.ndarray) -> Iterator[pa.Table]:
+    """Yield some columns of the rows of files whose object_id lies in sorted half-open ranges (K, 2).
 
-    Object ids are read first, and nothing else of a row group where none of them lies in a range.
+    Object ids are read first, and nothing else of a row group where none of them lies in a range. What lies on servers
+    is fetched in two rounds: tails, then columns.
     """
-    with RowGroups(footer_of(stored)) as file:
-        groups = row_groups_of(file.metadata, ranges)
-        file.expect(groups, ["object_id", *columns])
-        for group, hit in _hits(file, groups, ranges):
-            rows = file.read(group, columns)
-            yield rows if hit.size == rows.num_rows else rows.take(row_numbers(hit))
+    with ExitStack() as opened:
+        todo = []
+        for footer in footers_of(files):
+            file = opened.enter_context(RowGroups(footer))
+            todo.append((file, row_groups_of(file.metadata, ranges)))
+        fetch_ahead((file, groups, ["object_id", *columns]) for file, groups in todo)
+        for file, groups in todo:
+            for group, hit in _hits(file, groups, ranges):
+                rows = file.read(group, columns)
+                yield rows if hit.size == rows.num_rows else rows.take(row_numbers(hit))
 
 
 def _hits(file: RowGroups, groups: Iterable[int], ranges: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
@@ -185,11 +191,11 @@ def read_pair(
             raise DataError("the calibrated file does not match its raw file", where, how_to_mend(Path(str(cal.place))))
         starts = _group_starts(cal_file)
         groups = range(len(starts) - 1) if ranges is None else row_groups_of(cal_file.metadata, ranges)
-        cal_file.expect(groups, ["object_id", *calibrated])
+        fetch_ahead([(cal_file, groups, ["object_id", *calibrated])])
         hits = list(_hits(cal_file, groups, ranges))
         if raw_names and hits:
             numbers = np.concatenate([rows + starts[group] for group, rows in hits])
-            raw_file.expect(np.unique(_groups_of(raw_file, numbers)).tolist(), raw_names)
+            fetch_ahead([(raw_file, np.unique(_groups_of(raw_file, numbers)).tolist(), raw_names)])
         for group, rows in hits:
             left = cal_file.read(group, calibrated or ["object_id"])
             right = _take_rows(raw_file, raw_names, rows + starts[group])

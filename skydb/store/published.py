@@ -8,9 +8,9 @@ from pathlib import Path
 from skydb.errors import UsageError
 
 from .catalog import FORMAT_VERSION, reading
-from .catalog_copies import fetched, known_tags, place_of, require_whole
+from .catalog_copies import FetchedCopy, fetched, known_tags, place_of, require_whole
 from .layout import CATALOG, tag_path
-from .leases import pinning, take_lease
+from .leases import Lease, pinning, take_lease
 from .roots import is_url
 from .snapshot import Snapshot, snapshot_number
 
@@ -52,7 +52,7 @@ def published_snapshot(home: str, at: int | str | None) -> Snapshot:
         return _opened(path, home, at, take_lease(Path(home), snapshot.id))
 
 
-def _opened(catalog: Path, home: str, tag: str, kept: object) -> Snapshot:
+def _opened(catalog: Path, home: str, tag: str, kept: Lease | FetchedCopy | None) -> Snapshot:
     with reading(catalog) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
     if meta.get("format") != str(FORMAT_VERSION):

@@ -15,7 +15,7 @@ from skydb.errors import DataError
 from skydb.schema.evolve import evolved, stored_names
 
 from .checksums import Footer
-from .copies import read_pieces
+from .copies import Piece, read_pieces
 from .fetching import damaged
 from .files import StoredFile
 
@@ -44,10 +44,16 @@ class RowGroups:
         """The Parquet footer."""
         return self.footer.metadata
 
-    def expect(self, groups: Iterable[int], columns: Sequence[str]) -> None:
-        """Fetch at once what is going to be read; of a mapped file nothing has to be fetched."""
-        if not self._is_mapped:
-            self._fetch(groups, columns)
+    def lacking(self, groups: Iterable[int], columns: Sequence[str]) -> list[Piece]:
+        """Return what has to be fetched before it can be read; of a mapped file nothing has."""
+        if self._is_mapped:
+            return []
+        pieces = self.footer.pieces(groups, dict.fromkeys(columns))
+        return [piece for piece in pieces if piece.start not in self._fetched]
+
+    def put(self, piece: Piece, body: bytes | memoryview) -> None:
+        """Keep a piece that was fetched."""
+        self._fetched.put(piece.start, body)
 
     def read(self, group: int, columns: Sequence[str]) -> pa.Table:
         """Read one row group in this thread: handing its columns to others takes longer than decoding them.
@@ -92,13 +98,8 @@ class RowGroups:
                     raise
             self._file.close()
             self._file, self._is_mapped = self._in_memory(), False
-        self._fetch(groups, columns)
+        fetch_ahead([(self, groups, columns)])
         return self._file
-
-    def _fetch(self, groups: Iterable[int], columns: Sequence[str]) -> None:
-        pieces = [p for p in self.footer.pieces(groups, dict.fromkeys(columns)) if p.start not in self._fetched]
-        for piece, body in zip(pieces, read_pieces(pieces), strict=True):
-            self._fetched.put(piece.start, body)
 
     def _mapped(self) -> pq.ParquetFile:
         file = self.footer.file
@@ -110,6 +111,13 @@ class RowGroups:
     def _in_memory(self) -> pq.ParquetFile:
         file = pa.PythonFile(self._fetched, mode="r")
         return pq.ParquetFile(file, metadata=self.metadata, pre_buffer=False)  # which reads what lies between, too
+
+
+def fetch_ahead(wanted: Iterable[tuple[RowGroups, Iterable[int], Sequence[str]]]) -> None:
+    """Fetch at once what is going to be read: column chunks of some row groups of files."""
+    lacking = [(file, piece) for file, groups, columns in wanted for piece in file.lacking(groups, columns)]
+    for (file, piece), body in zip(lacking, read_pieces([piece for _, piece in lacking]), strict=True):
+        file.put(piece, body)
 
 
 def own_columns(stored: StoredFile, columns: Sequence[str]) -> list[str]:

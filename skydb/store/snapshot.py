@@ -21,6 +21,7 @@ from skydb.schema.tables import TABLES
 from .catalog import alive, reading
 from .catalog_copies import FetchedCopy, renewed
 from .cells import Cell
+from .checksums import footers_of
 from .files import DataFile, StoredFile
 from .leases import Lease
 from .mending import RESTORE
@@ -133,6 +134,11 @@ class Snapshot:
         with reading(self.root) as connection:
             return _host_roots(connection, self.home)
 
+    @cached_property
+    def is_far(self) -> bool:
+        """Whether some of its files may lie on servers: footers of several are fetched in one round, and kept."""
+        return any(is_url(root) for root in self.host_roots.values())
+
     def folder_of(self, host: str) -> Path:
         """Return the storage root of a host where files can be written.
 
@@ -193,20 +199,27 @@ class Snapshot:
     def _plain_parts(
         self, table: str, cell: Cell, columns: Sequence[str], ranges: np.ndarray | None
     ) -> Iterator[pa.Table]:
-        for file in self.files(table, cell):
-            if ranges is None:
-                yield read_file(self.stored(file), columns)
-            elif _may_hold(file, ranges):
-                yield from read_selected(self.stored(file), columns, ranges)
+        files = self.files(table, cell)
+        if ranges is not None:
+            yield from read_selected([self.stored(f) for f in files if _may_hold(f, ranges)], columns, ranges)
+            return
+        stored = [self.stored(f) for f in files]
+        if self.is_far:
+            footers_of(stored)
+        for each in stored:
+            yield read_file(each, columns)
 
     def _measurement_parts(self, cell: Cell, columns: Sequence[str], ranges: np.ndarray | None) -> Iterator[pa.Table]:
         _, raw_names = split_columns(columns)
         if not raw_names:
             yield from self._plain_parts("measurements_cal", cell, columns, ranges)
             return
-        for raw, cal in self.measurement_pairs(cell):
-            if ranges is None or _may_hold(cal, ranges):
-                yield from read_pair(self.stored(raw), self.stored(cal), columns, ranges=ranges)
+        pairs = [pair for pair in self.measurement_pairs(cell) if ranges is None or _may_hold(pair[1], ranges)]
+        stored = [(self.stored(raw), self.stored(cal)) for raw, cal in pairs]
+        if self.is_far:
+            footers_of([file for pair in stored for file in pair])
+        for raw, cal in stored:
+            yield from read_pair(raw, cal, columns, ranges=ranges)
 
     def measurement_pairs(self, cell: Cell) -> list[tuple[DataFile, DataFile]]:
         """Return the (raw, calibrated) file pairs of a cell.

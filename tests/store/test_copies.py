@@ -92,7 +92,7 @@ def test_remote_file_reads_as_the_local_one(here: StoredFile, file: DataFile, me
     far = file.at(memory)
     assert read_file(far).equals(read_file(here))
     names = ["assoc_ra", "object_id"]
-    near, there = (pa.concat_tables(read_selected(f, names, RANGES)) for f in (here, far))
+    near, there = (pa.concat_tables(read_selected([f], names, RANGES)) for f in (here, far))
     assert 0 < near.num_rows < 200
     assert there.equals(near)
 
@@ -123,7 +123,7 @@ def test_selected_rows_cost_two_requests_and_few_bytes(
 ) -> None:
     """One for the tail, one for the columns of the row group, which lie side by side."""
     far = file.at(Place("unknown yet", memory.root, memory.path))
-    rows = pa.concat_tables(read_selected(far, ["object_id", "assoc_ra"], np.array([[7_000, 7_700]])))
+    rows = pa.concat_tables(read_selected([far], ["object_id", "assoc_ra"], np.array([[7_000, 7_700]])))
     assert 0 < rows.num_rows < 200
     assert len(requests) == 2
     assert sum(stop - start for _, start, stop in requests) < file.bytes / 3
@@ -183,7 +183,7 @@ def test_backup_is_read_where_the_first_copy_fails(
     stored = file.at(Place("a", str(tmp_path), file.path), memory if backup == "memory" else here.place)
     with pytest.warns(copies.BackupWarning, match="host a"):
         assert read_file(stored, ["object_id"]).equals(read_file(here, ["object_id"]))
-    selected = (pa.concat_tables(read_selected(f, ["object_id"], RANGES)) for f in (stored, here))
+    selected = (pa.concat_tables(read_selected([f], ["object_id"], RANGES)) for f in (stored, here))
     assert next(selected).equals(next(selected))
     assert not is_whole_here(stored, ["object_id"])
 
