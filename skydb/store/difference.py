@@ -124,15 +124,13 @@ def difference(before: Snapshot, after: Snapshot) -> Difference:
     """Return what differs between two snapshots of a database."""
     with reading(before.root) as connection:
         asked = _Asked(connection, before.id, after.id)
-        states = tuple(asked.state(snapshot) for snapshot in (before.id, after.id))
         counts = _counts(asked.files(after.id, before.id), asked.files(before.id, after.id))
         return Difference(
-            *states,
-            tables=tuple(_by_table(counts)),
-            cells=tuple(_by_cell(counts)),
+            before=asked.state(before.id), after=asked.state(after.id), tables=tuple(_by_table(counts)),
+            cells=tuple(_by_cell(counts)), commits=asked.commits(), tags=asked.tags(),
+            calibrations=asked.calibrations(),
             files_came=asked.ingested(after.id, before.id), files_went=asked.ingested(before.id, after.id),
             images_came=asked.images(after.id, before.id), images_went=asked.images(before.id, after.id),
-            calibrations=asked.calibrations(), commits=asked.commits(), tags=asked.tags(),
         )  # fmt: skip
 
 

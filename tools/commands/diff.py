@@ -9,7 +9,10 @@ import click
 from ..output import emit, json_option, plain_value, text_table
 
 if TYPE_CHECKING:
-    from skydb.store.difference import Counts, Difference, State
+    from skydb.store.difference import Counts, Difference, IngestedFile, State
+
+SHOWN_FILES = 20
+"""Ingested files that are named; --json names all."""
 
 
 @click.command(epilog="Example: skydb diff survey.sky PV1")
@@ -44,8 +47,7 @@ def _lines(found: Difference, *, by_cell: bool) -> list[str]:
         *(f"calibration {c.calibration_id} came with snapshot {c.snapshot}: {c.kind} {c.bands}"
           for c in found.calibrations),
         f"images: {len(found.images_came)} came, {len(found.images_went)} went",
-        *(f"+ {f.file} ({f.n_measurements} measurements)" for f in found.files_came),
-        *(f"- {f.file} ({f.n_measurements} measurements)" for f in found.files_went),
+        *_files("+", found.files_came), *_files("-", found.files_went),
     ]  # fmt: skip
     if found.tables:
         lines += ["", text_table([{"table": t.table, **_row(t.counts)} for t in found.tables])]
@@ -53,6 +55,11 @@ def _lines(found: Difference, *, by_cell: bool) -> list[str]:
         cells = [{"table": c.table, "cell": f"{c.norder}/{c.npix}", **_row(c.counts)} for c in found.cells]
         lines += ["", text_table(cells)]
     return lines
+
+
+def _files(sign: str, files: tuple[IngestedFile, ...]) -> list[str]:
+    shown = [f"{sign} {f.file} ({f.n_measurements} measurements)" for f in files[:SHOWN_FILES]]
+    return shown if len(files) <= SHOWN_FILES else [*shown, f"{sign} … and {len(files) - SHOWN_FILES} more"]
 
 
 def _state(state: State) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skydb.errors import in_ranges
+
 from ..output import emit, json_option, plain_value, text_table
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ def command(db: str, grace: str, dry_run: bool, as_json: bool) -> None:
 
 def _lines(report: GcReport) -> list[str]:
     would = "would " if report.dry_run else ""
-    lines = [f"{would}give up snapshots {ranges(report.given_up)}" if report.given_up else "no snapshot to give up"]
-    lines += [f"kept {ranges([k.snapshot for k in kept])}: {WHY[reason]}{_details(kept)}"
+    lines = [f"{would}give up snapshots {in_ranges(report.given_up)}" if report.given_up else "no snapshot to give up"]
+    lines += [f"kept {in_ranges([k.snapshot for k in kept])}: {WHY[reason]}{_details(kept)}"
               for reason, kept in _by_reason(report.kept)]  # fmt: skip
     rows = [{"table": f.table, "what": what, "files": f.files, "bytes": f.bytes}
             for what, freed in (("given up", report.freed), ("left over", report.orphans)) for f in freed]  # fmt: skip
@@ -63,14 +65,3 @@ def _details(kept: list[Kept]) -> str:
     """Say which tags, which processes."""
     said = [f"{k.snapshot}: {k.detail}" for k in kept if k.detail and k.reason in ("tag", "read")]
     return f" ({'; '.join(said)})" if said else ""
-
-
-def ranges(numbers: tuple[int, ...] | list[int]) -> str:
-    """Return whole numbers as ranges.
-
-    >>> ranges([1, 2, 3, 7])
-    '1-3, 7'
-    """
-    runs = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
-    ends = [(run[0], run[-1]) for run in ([n for _, n in group] for _, group in runs)]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ends)
