@@ -29,7 +29,7 @@ from .leftovers import (
     summed,
 )
 from .scratch import sweep
-from .tags import live_tags
+from .tags import live_tags, publish_stale_tags
 
 ATTEMPTS = 5
 
@@ -118,6 +118,7 @@ def collect(root: Path, *, grace: timedelta, now: datetime, dry_run: bool = Fals
         return GcReport(True, None, *_of(choice, freed), freed, lost, len(copies_that_wait(root, before)))
     with clear_disk_errors(root):
         sweep(root)
+        publish_stale_tags(root)
         choice, number = _give_up(root, before)
         freed, waiting = remove_listed(root, before)
         lost = orphans(root, before, settled, remove=True)

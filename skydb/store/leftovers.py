@@ -12,17 +12,21 @@ import os
 import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
+from skydb.errors import BusyError
+
 from .catalog import reading, writing
 from .layout import COMMITS, DATA, TAGS
 from .leases import leased
-from .scratch import noted_names
+from .roots import Place, is_url
+from .scratch import noted_names, only_mover
 from .tags import live_tags
+from .transfer import bytes_at, remove_copy
 
 AT_ONCE = 1_000
 """Copies removed in one transaction, while which nobody can commit; and files asked for in one question."""
@@ -65,7 +69,27 @@ def remove_listed(root: Path, before: datetime) -> tuple[tuple[Freed, ...], int]
             for name, host, path in _still_listed(connection, batch):
                 gone += _removed(folders[host] / path, path)
                 connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, host))
-    return summed(gone), len(listed) - sum(1 for copy in listed if copy not in waiting and copy[1] in folders)
+    gone.extend(_removed_from_servers(root, [copy for copy in listed if copy not in waiting]))
+    with reading(root) as connection:
+        (left,) = connection.execute("SELECT COUNT(*) FROM removals").fetchone()
+    return summed(gone), int(left)
+
+
+def _removed_from_servers(root: Path, copies: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Remove those of some listed copies that lie at URLs; yields table and bytes. Others can commit meanwhile."""
+    with reading(root) as connection:
+        hosts = dict(connection.execute("SELECT name, root FROM hosts ORDER BY begin_snapshot"))
+    far = [copy for copy in copies if is_url(hosts.get(copy[1], ""))]
+    with suppress(BusyError), only_mover(root) if far else nullcontext():  # nobody can move a file back meanwhile
+        with reading(root) as connection:
+            todo = [(name, Place(host, hosts[host], path)) for name, host, path in _still_listed(connection, far)]
+        for name, place in todo:
+            size = bytes_at(place)
+            remove_copy(place)
+            with writing(root) as connection:
+                connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, place.host))
+            if size is not None:
+                yield Path(place.path).parts[1], size
 
 
 def _still_listed(connection: sqlite3.Connection, copies: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
