@@ -15,6 +15,7 @@ from skydb.calibration.photometric import nominal_zero_point
 from skydb.errors import DataError
 from skydb.flags import ImageFlags
 from skydb.schema.tables import IMAGES_CAL
+from skydb.store.mending import RESTORE
 from skydb.store.snapshot import Snapshot
 
 from .report import ZeroPointSolution
@@ -33,12 +34,8 @@ def images_cal_rows(snapshot: Snapshot, solutions: Iterable[ZeroPointSolution]) 
     """Return `images_cal` of a snapshot, all images, with the solutions of some bands in it.
 
     An image that a solution holds but could not solve keeps its zero point and is flagged PHOTOM_FEW; one that no
-    solution holds (of another band, or newer than the solution) keeps its row.
-
-    Raises
-    ------
-    DataError
-        An image of a solution is not in the snapshot.
+    solution holds (of another band, or newer than the solution) keeps its row. One that was deleted since it was solved
+    is left out.
     """
     rows = snapshot.read_global("images_cal")
     ids = int_column(rows, "image_id")
@@ -46,7 +43,7 @@ def images_cal_rows(snapshot: Snapshot, solutions: Iterable[ZeroPointSolution]) 
     columns |= {"n_used": int_column(rows, "n_used").copy(), "flags": int_column(rows, "flags", np.uint32).copy()}
     solved = np.zeros(len(ids), np.bool_)
     for solution in solutions:
-        _fill(columns, solved, _places(ids, solution.image_id), solution)
+        _fill(columns, solved, ids, solution)
     columns["zero_point"] = _zero_points(snapshot, rows, columns["mcal"], solved)
     source = np.where(solved, "image", rows["mcal_source"].to_numpy(zero_copy_only=False))
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
@@ -54,22 +51,21 @@ def images_cal_rows(snapshot: Snapshot, solutions: Iterable[ZeroPointSolution]) 
     return IMAGES_CAL.conform(pa.table({name: arrays.get(name, rows[name]) for name in rows.column_names}))
 
 
-def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row of every image of a solution."""
+def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Row of every image, and whether it is there."""
+    if not len(ids):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
     order = np.argsort(ids, kind="stable")
-    found = np.searchsorted(ids, wanted, sorter=order).clip(max=max(len(ids) - 1, 0))
-    places: NDArray[np.int64] = order[found]
-    lost = wanted[ids[places] != wanted]
-    if lost.size:
-        raise DataError(f"image {lost[0]} is gone since it was solved", "table images_cal", "run relcal again")
-    return places
+    places: NDArray[np.int64] = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
+    return places, np.asarray(ids[places] == wanted)
 
 
 def _fill(
-    columns: dict[str, NDArray[Any]], solved: NDArray[np.bool_], places: NDArray[np.int64], solution: ZeroPointSolution
+    columns: dict[str, NDArray[Any]], solved: NDArray[np.bool_], ids: NDArray[np.int64], solution: ZeroPointSolution
 ) -> None:
     """Put one band's solution into the columns."""
-    verdicts, own = solution.images, solution.images.outcome == Outcome.SOLVED
+    places, there = _places(ids, solution.image_id)
+    verdicts, own = solution.images, there & (solution.images.outcome == Outcome.SOLVED)
     row = places[own]
     solved[row] = True
     columns["mcal_slope"][row] = 0.0
@@ -77,7 +73,7 @@ def _fill(
         columns[name][row] = getattr(verdicts, name)[own]
     flags = columns["flags"]
     flags[row] = (flags[row] & ~_PHOTOMETRIC) | verdicts.flags[own]
-    flags[places[~own]] |= np.uint32(ImageFlags.PHOTOM_FEW)
+    flags[places[there & ~own]] |= np.uint32(ImageFlags.PHOTOM_FEW)
 
 
 def _zero_points(
@@ -85,7 +81,10 @@ def _zero_points(
 ) -> NDArray[np.float64]:
     """Zero points, 0.001 C + K (airmass - 1) - mcal at the image's airmass (1 where it has none) for those solved."""
     images = snapshot.read_global("images", ["image_id", "airmass"])
-    airmass = float_column(images, "airmass")[_places(int_column(images, "image_id"), int_column(rows, "image_id"))]
+    places, there = _places(int_column(images, "image_id"), int_column(rows, "image_id"))
+    if not there.all():
+        raise DataError("images_cal holds images that are not there", "table images", RESTORE)
+    airmass = float_column(images, "airmass")[places]
     terms = PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
     nominal = nominal_zero_point(terms, int_column(rows, "code"), np.where(np.isfinite(airmass), airmass, 1.0))
     return np.where(solved, nominal - mcal, float_column(rows, "zero_point"))

@@ -1,11 +1,10 @@
-"""The images of one ingest batch: which are accepted, in which order they associate, their first zero points."""
+"""The images of one ingest batch: in which order they associate, their first zero points."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,7 @@ import pyarrow.compute as pc
 from skydb.calibration.columns import float_column, int_column
 from skydb.calibration.header import header_mcal, header_zero_points
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.errors import DataError, UsageError
-from skydb.schema.identity import image_words
+from skydb.errors import UsageError
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
 
@@ -69,47 +67,6 @@ class ImageBatch:
         for rank, exposure in zip(self.rank, self.images.column("exposure_id").to_pylist(), strict=True):
             survey[rank] |= bit.get(exposure, np.uint64(0))
         return Images(radius, survey=survey if self.surveys else np.zeros(0, dtype=np.uint64))
-
-
-def refuse_known_images(
-    summaries: Iterable[FileSummary], known: dict[int, str], names: dict[int, str]
-) -> list[FileSummary]:
-    """Return the summaries, with an error in every file that brings an image which the database or an earlier file has.
-
-    Parameters
-    ----------
-    summaries
-        In the order of the call.
-    known
-        Those of their images that the database has, with the files that they came from.
-    names
-        Names of the files, by number.
-    """
-    seen = dict(known)
-    checked = []
-    for summary in summaries:
-        if summary.accepted:
-            ids = summary.images.column("image_id").to_pylist()
-            twice = next((row for row, image in enumerate(ids) if image in seen), None)
-            if twice is None:
-                seen.update(dict.fromkeys(ids, names[summary.number]))
-            else:
-                image = summary.images.slice(twice, 1).to_pylist()[0]
-                error = _second_copy(image, names[summary.number], first=seen[ids[twice]])
-                summary = replace(summary, error=str(error))
-        checked.append(summary)
-    return checked
-
-
-def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
-    """Return the error of a file whose image is there already, from the file `first`."""
-    words = image_words(image["image_key"])
-    what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
-    todo = (
-        "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode,"
-        " chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
-    )
-    return DataError(what, file, todo)
 
 
 def build_batch(

@@ -14,7 +14,7 @@ from skydb.errors import CommitConflict, UsageError
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
-from skydb.store.history import known_digests
+from skydb.store.history import logged_files
 from skydb.store.scratch import drop_uncommitted, scratch
 
 from .job import Job
@@ -55,13 +55,14 @@ def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
 def _examine(
     job: Job, paths: Sequence[str], progress: Callable[[int, int], None]
 ) -> tuple[list[InputFile], dict[str, FileReport]]:
-    """Digest every file; files that are missing or known are reported at once."""
+    """Digest every file; files that are missing, or known with all their images, are reported at once."""
     inputs: list[InputFile] = []
     reports: dict[str, FileReport] = {}
     todo = list(dict.fromkeys(paths))
     executor = job.executor_of(sum(map(_size, todo)) / DIGEST_BYTES_PER_SECOND)
     digested = list(executor.map(_digest, todo, progress=progress))
-    known = known_digests(job.db.snapshot(), {digest for digest, _, _ in digested})
+    logged = logged_files(job.db.snapshot(), {digest for digest, _, _ in digested})
+    known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
     for path, (digest, size, error) in zip(todo, digested, strict=True):
         if error is not None:
             reports[path] = FileReport(path, "failed", error=error, exit_code=UsageError.exit_code)

@@ -25,6 +25,7 @@ from skydb.store.snapshot import Snapshot
 from .associate import CellLinks, Detections, founders_in_order, link, link_cell
 from .associate import Links as AssociationLinks
 from .founding import ID_ORDER, found_ids
+from .retired import Retired
 from .spill import FILE, PIXEL, Spill, slices_of
 from .tracks import Images, Seeds
 from .writing import CellRows, CellWork
@@ -38,7 +39,8 @@ class LinkTask:
     """What every cell's task shares: the base snapshot, the spills, and the batch's images.
 
     `image_ids`, `rank` (N,) belong to the batch's images, sorted by id; `images` holds the rules by rank; `accepted`
-    says which input files are kept; `survey_images` maps each reference survey's bit to its stored images.
+    says which input files are kept, `left_out` (sorted) which of their images are not; `survey_images` maps each
+    reference survey's bit to its stored images.
     """
 
     snapshot: Snapshot
@@ -49,6 +51,7 @@ class LinkTask:
     images: Images
     survey_images: dict[int, np.ndarray]
     accepted: np.ndarray
+    left_out: np.ndarray
     one_to_many: bool
 
 
@@ -136,7 +139,7 @@ class LinkedCell:
     """One cell's answer: its interior rows with their links, kept in a file, and what the pool must solve.
 
     `n_measurements` (images,) and `matched` (files,) count the interior; `seed_ids` are the cell's objects in the id
-    areas of its pooled detections.
+    areas of its pooled detections, `retired` those there that have retired.
     """
 
     interior: Path
@@ -147,6 +150,7 @@ class LinkedCell:
     pooled_rows: Rows
     pooled_seeds: Seeds
     seed_ids: np.ndarray
+    retired: Retired
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,10 @@ def rows_of_cell(cell: Cell, task: LinkTask) -> Rows:
 
 def _rows_of_slice(number: int, start: int, rows: pa.Table, task: LinkTask) -> Rows:
     file = rows.column(FILE).to_numpy().astype(np.int64)
-    keep = np.flatnonzero(task.accepted[file])
+    kept_rows = task.accepted[file]
+    if len(task.left_out):
+        kept_rows &= ~is_among(rows.column("image_id").to_numpy(), task.left_out)
+    keep = np.flatnonzero(kept_rows)
 
     def kept(name: str) -> np.ndarray:
         values: np.ndarray = rows.column(name).to_numpy()[keep]
@@ -181,9 +188,12 @@ def _rows_of_slice(number: int, start: int, rows: pa.Table, task: LinkTask) -> R
     return Rows(spill, keep + start, file[keep], image, kept("det_id"), kept(PIXEL), kept("ra_raw"), kept("dec_raw"))
 
 
-def seeds_of_cell(cell: Cell, task: LinkTask) -> Seeds:
-    """Read the objects of one cell, and which of the batch's reference surveys they hold a row of already."""
-    table = task.snapshot.read_cell("object_seeds", cell, ["object_id", "assoc_ra", "assoc_dec"])
+def seeds_of_cell(cell: Cell, task: LinkTask) -> tuple[Seeds, Retired]:
+    """Read the objects of one cell, and which of the batch's reference surveys they hold a row of already.
+
+    Those that have retired are apart: no detection joins them.
+    """
+    table, retired = Retired.apart(task.snapshot.read_cell("object_seeds", cell, list(Retired.COLUMNS)))
     ids = table.column("object_id").to_numpy()
     held = np.zeros(len(ids) if task.survey_images else 0, dtype=np.uint64)
     if task.survey_images and len(ids):
@@ -192,7 +202,7 @@ def seeds_of_cell(cell: Cell, task: LinkTask) -> Seeds:
         for bit, stored in task.survey_images.items():
             holding = is_among(ids, distinct(objects[is_among(images, stored)]))
             held[holding] |= np.uint64(1 << bit)
-    return Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held)
+    return Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held), retired
 
 
 def _take_seeds(seeds: Seeds, which: np.ndarray) -> Seeds:
@@ -220,12 +230,16 @@ class Batch:
             self.first = self.detection = np.arange(len(rows))
         one = rows.take(self.first)
         self.rows, self.detections = rows, Detections(one.ra, one.dec, rank[self.first], one.det_id, one.pixel)
+        self._image_id = task.image_ids[one.image]
 
-    def links(self, found: AssociationLinks, seeds: Seeds, taken: np.ndarray) -> tuple[Links, Founded]:
+    def links(
+        self, found: AssociationLinks, seeds: Seeds, taken: np.ndarray, retired: Retired
+    ) -> tuple[Links, Founded]:
         """Number the founded objects and return the link of every row."""
         founders = founders_in_order(self.detections, found)
-        wish = self.detections.found_pix29[founders]
-        ids = found_ids(wish, taken=taken)
+        det_id, pixel = self.detections.det_id[founders], self.detections.found_pix29[founders]
+        wish = retired.wishes(pixel, self._image_id[founders], det_id)
+        ids = found_ids(wish, taken=taken, retired=retired.object_id)
         object_id = np.empty(len(self.first), dtype=np.int64)
         old = found.seed >= 0
         object_id[old] = seeds.object_id[found.seed[old]]
@@ -256,7 +270,7 @@ def _same_star(rank: np.ndarray, det_id: np.ndarray, file: np.ndarray) -> tuple[
 
 def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int]] = frozenset()) -> LinkedCell:
     """Solve what surely stays inside a cell, and give the rest to the pool; a cell in `whole` gives everything."""
-    rows, seeds = rows_of_cell(cell, task), seeds_of_cell(cell, task)
+    rows, (seeds, retired) = rows_of_cell(cell, task), seeds_of_cell(cell, task)
     batch = Batch(rows, task)
     if cell.key in whole:
         cut = _nothing_linked(len(batch.first), len(seeds.object_id))
@@ -265,7 +279,7 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
             batch.detections, task.images, seeds, cell=cell.key, pix29=batch.detections.found_pix29,
             one_to_many=task.one_to_many,
         )  # fmt: skip
-    every_link, founded = batch.links(cut.links, seeds, seeds.object_id)
+    every_link, founded = batch.links(cut.links, seeds, seeds.object_id, retired)
     pooled_rows = batch.rows_of(cut.pooled_detections)
     inside, links = rows.take(~pooled_rows), every_link.take(~pooled_rows)
     path = task.folder / f"links-{cell.norder}-{cell.npix}.npz"
@@ -275,6 +289,7 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
     return LinkedCell(
         path, len(inside), *_counts(inside, links, task), Founded(founded.wish[near], founded.object_id[near]),
         border, _take_seeds(seeds, cut.pooled_seeds), seeds.object_id[_in_areas_of(border.pixel, seeds.object_id)],
+        retired.take(_in_areas_of(border.pixel, retired.object_id)),
     )  # fmt: skip
 
 
@@ -324,7 +339,7 @@ def _solve_pool(done: Sequence[LinkedCell], task: LinkTask) -> tuple[Batch, Link
     nothing = np.empty(0, dtype=np.int64)
     taken = np.concatenate([nothing, *(d.seed_ids for d in done), *(d.founded.object_id for d in done)])
     found = link(pool.detections, task.images, seeds, one_to_many=task.one_to_many)
-    return pool, *pool.links(found, seeds, taken)
+    return pool, *pool.links(found, seeds, taken, Retired.concat([d.retired for d in done]))
 
 
 def _clashing_cells(cells: Sequence[Cell], done: Sequence[LinkedCell], pool: Founded) -> frozenset[tuple[int, int]]:

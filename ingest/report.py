@@ -12,7 +12,8 @@ class FileReport:
 
     `status` is "ingested", "known" (its content is in the database already, nothing changed) or "failed" (nothing of
     it was kept; `error` says why, and `exit_code` who has to act: 2 the caller, such as for a file that is not there,
-    3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected.
+    3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected + n_there; `n_there` counts rows of
+    images that are there already, where the others of the file had been deleted.
     """
 
     file: str
@@ -27,6 +28,7 @@ class FileReport:
     reasons: dict[str, int] = field(default_factory=dict)
     error: str | None = None
     exit_code: int = 0
+    n_there: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class AddstarReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, for JSON."""
-        names = ("n_images", "n_in", "n_matched", "n_new", "n_rejected", "n_measurements", "n_nulled")
+        names = ("n_images", "n_in", "n_matched", "n_new", "n_rejected", "n_there", "n_measurements", "n_nulled")
         return {
             "snapshot": self.snapshot,
             "complete": self.complete,
@@ -85,13 +87,18 @@ class AddstarReport:
             "files": [asdict(f) for f in self.files],
         }
 
+    @property
+    def _there(self) -> str:
+        there = self.count("n_there")
+        return f" + there already {there}" if there else ""
+
     def text(self) -> str:
         """Return the report for people: a sentence, the counts, and every file that was rejected."""
         lines = [
             f"{self.n_ingested} files ingested, {self.n_known} known already, {self.n_failed} failed;"
             f" snapshot {self.snapshot}",
             f"{self.count('n_images')} images; rows in {self.count('n_in')} = matched {self.count('n_matched')}"
-            f" + new {self.count('n_new')} + rejected {self.count('n_rejected')};"
+            f" + new {self.count('n_new')} + rejected {self.count('n_rejected')}{self._there};"
             f" {self.count('n_measurements')} measurements",
         ]
         reasons: dict[str, int] = {}

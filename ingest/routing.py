@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skydb.errors import DataError, SkydbError, disk_error
 from skydb.kernels.distinct import distinct
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
 from skydb.sky.partition import pixel_of
+from skydb.store.changes import LogEntry
 from skydb.store.scratch import Scratch
 
 from .readers import reader_for
@@ -49,7 +51,8 @@ class FileSummary:
     """What reading one file gave.
 
     Nothing of it may be kept if `error` is set (`exit_code` says who has to act, as that of `SkydbError`), or if it is
-    `known`: ingested by another writer in the meantime.
+    `known`: ingested by another writer in the meantime. `rows_of_image` counts the measurements of every image. Of a
+    file from which images were deleted, `logged` is the entry of the log, and the images `left_out` are still there.
     """
 
     number: int
@@ -64,6 +67,9 @@ class FileSummary:
     error: str | None = None
     exit_code: int = DataError.exit_code
     known: bool = False
+    rows_of_image: Counter[int] = field(default_factory=Counter)
+    logged: LogEntry | None = None
+    left_out: tuple[int, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -164,11 +170,17 @@ def _chunks_of(file: InputFile, request: ReadRequest, summary: FileSummary) -> I
         summary.rejected.update(chunk.rejected)
         summary.n_kept += chunk.n_in - sum(chunk.rejected.values())
         summary.n_measurements += chunk.detections.num_rows
+        summary.rows_of_image.update(_rows_of_image(chunk.detections))
         summary.n_nulled += chunk.n_nulled
         yield chunk
     if images:
         summary.images = first_of_each(pa.concat_tables(images), "image_id")
         summary.exposures = first_of_each(pa.concat_tables(exposures), "exposure_id")
+
+
+def _rows_of_image(detections: pa.Table) -> dict[int, int]:
+    counted = pc.value_counts(detections.column("image_id"))
+    return dict(zip(*(part.to_pylist() for part in counted.flatten()), strict=True))
 
 
 def first_of_each(rows: pa.Table, key: str) -> pa.Table:

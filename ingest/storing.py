@@ -22,12 +22,12 @@ from skydb.sky.partition import merge_ranges
 from skydb.store.changes import Changes, ImageKey, LogEntry
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
-from skydb.store.history import known_digests, known_images
 from skydb.store.parquet import sort_rows
 from skydb.store.snapshot import Snapshot
 
-from .batch import ImageBatch, build_batch, first_zero_points, refuse_known_images
+from .batch import ImageBatch, build_batch, first_zero_points
 from .job import Job
+from .known import accepted_images
 from .linking import Linked, LinkTask, link_cells
 from .reach import Reach, reach_of
 from .report import FileReport
@@ -109,13 +109,7 @@ def _base(job: Job, batch: RoutedBatch) -> Base:
     stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
     photcodes = job.photcodes(snapshot)
     _check_numbers(batch.photcodes, photcodes)
-    digests = known_digests(snapshot, [f.digest for f in batch.files])
-    known = {f.number for f in batch.files if f.digest in digests}
-    read = [replace(s, known=s.number in known) for s in batch.summaries]
-    brought = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
-    summaries = refuse_known_images(
-        read, known_images(snapshot, brought), {f.number: f.path for f in batch.files}
-    )
+    summaries = accepted_images(snapshot, batch.files, batch.summaries)
     images = build_batch(
         summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
     )
@@ -140,9 +134,10 @@ def _link_task(job: Job, batch: RoutedBatch, base: Base) -> LinkTask:
     accepted = np.zeros(batch.n_numbers, dtype=bool)
     accepted[[s.number for s in base.summaries if s.accepted]] = True
     images = base.images
+    left_out = np.array(sorted(i for s in base.summaries for i in s.left_out), dtype=np.int64)
     return LinkTask(
         base.snapshot, batch.place.path, batch.spills, images.ids, images.rank, images.rules(),
-        _survey_images(base), accepted, job.options.one_to_many,
+        _survey_images(base), accepted, left_out, job.options.one_to_many,
     )  # fmt: skip
 
 
@@ -193,7 +188,9 @@ def _changes(
         "addstar", job.command, base.snapshot.id,
         adds=(*written.tables, *(f for w in cells for f in w.adds)), replaces=tuple(replaces),
         cells=tuple(w.cell for w in cells), log=_log(batch, base, reports),
+        ends_log=tuple(s.logged.digest for s in base.summaries if s.accepted and s.logged is not None),
         images=_image_keys(batch, base.images), exposures=written.exposures,
+        exposures_of_images=tuple(base.images.exposures.column("exposure_id").to_pylist()),
         reads=merge_ranges(np.concatenate([reach.reads, writes])), writes=writes, uses_calibration=True,
         replaces_globals=("photcodes",) if base.brings_photcodes else (),
     )  # fmt: skip
@@ -210,6 +207,9 @@ def _log(batch: RoutedBatch, base: Base, reports: dict[str, FileReport]) -> tupl
     files = {f.number: f for f in batch.files}
     entries = []
     for summary in (s for s in base.summaries if s.accepted):
+        if summary.logged is not None and summary.left_out:
+            entries.append(replace(summary.logged, n_deleted=0, n_deleted_measurements=0, n_deleted_images=0))
+            continue
         file, report = files[summary.number], reports[files[summary.number].path]
         entries.append(LogEntry(
             file.path, file.digest, file.bytes, summary.format, report.n_images, report.n_in, report.n_matched,
@@ -229,7 +229,9 @@ def _report(path: str, summary: FileSummary, linked: Linked | None) -> FileRepor
     if summary.error is not None or linked is None:
         return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code)
     matched = int(linked.matched[summary.number])
+    there = sum(summary.rows_of_image[image] for image in summary.left_out)
     return FileReport(
-        path, "ingested", summary.images.num_rows, summary.n_in, matched, summary.n_kept - matched,
-        sum(summary.rejected.values()), summary.n_measurements, summary.n_nulled, dict(summary.rejected),
+        path, "ingested", summary.images.num_rows, summary.n_in, matched, summary.n_kept - there - matched,
+        sum(summary.rejected.values()), summary.n_measurements - there, summary.n_nulled, dict(summary.rejected),
+        n_there=there,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skydb.calibration.apply import ImageTerms, calibrate_rows
 from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
@@ -18,7 +19,7 @@ from skydb.schema.tables import MEASUREMENTS, OBJECT_SEEDS
 from skydb.sky.epochs import julian_epoch
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
-from skydb.store.parquet import sort_rows
+from skydb.store.parquet import read_file, sort_rows
 from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
@@ -98,14 +99,34 @@ def write_cell(work: CellWork, *, task: WriteTask) -> WrittenCell:
     adds = [first, store(new.cal, "measurements_cal", base=first.name)]
     if new.seeds.num_rows:
         adds.append(store(sort_rows(new.seeds, "object_seeds"), "object_seeds"))
+    kept, revived = _without_revived(cell, task, new.seeds)
+    adds += kept
     drift = max(cell.drift_arcsec, drift_arcsec(new.cal), drift_arcsec(new.raw, ra="ra_raw", dec="dec_raw"))
     if task.defer:
-        return WrittenCell(Cell(*cell.key, cell.host, drift, stale=True), tuple(adds), ())
+        return WrittenCell(Cell(*cell.key, cell.host, drift, stale=True), tuple(adds), revived)
     derived = _derive(cell, task, new)
     old = [f.name for name in derived for f in snapshot.files(name, cell)]
     adds += [store(table, name) for name, table in derived.items()]
     drift = max(drift, drift_arcsec(derived["objects"]))
-    return WrittenCell(Cell(*cell.key, cell.host, drift, stale=False), tuple(adds), tuple(old))
+    return WrittenCell(Cell(*cell.key, cell.host, drift, stale=False), tuple(adds), (*old, *revived))
+
+
+def _without_revived(cell: Cell, task: WriteTask, seeds: pa.Table) -> tuple[list[DataFile], tuple[str, ...]]:
+    """Write files of seeds anew without those of objects that retired and are founded again; what begins and ends."""
+    adds, ends = [], []
+    for file in task.snapshot.files("object_seeds", cell) if seeds.num_rows else []:
+        rows = read_file(task.snapshot.stored(file)).replace_schema_metadata()
+        kept = _not_among(rows, seeds)
+        if kept.num_rows < rows.num_rows:
+            ends.append(file.name)
+            if kept.num_rows:
+                adds.append(task.place.store(task.snapshot, kept, "object_seeds", cell=cell))
+    return adds, tuple(ends)
+
+
+def _not_among(seeds: pa.Table, new: pa.Table) -> pa.Table:
+    """Return the stored seeds of objects that are not founded anew."""
+    return seeds.filter(pc.invert(pc.is_in(seeds.column("object_id"), new.column("object_id").combine_chunks())))
 
 
 @dataclass(frozen=True)
@@ -120,7 +141,7 @@ class _NewRows:
 def _derive(cell: Cell, task: WriteTask, new: _NewRows) -> dict[str, pa.Table]:
     """Derive the cell's tables from what it holds and what is new."""
     stored = task.snapshot.read_cell("measurements", cell, ROW_COLUMNS)
-    seeds = task.snapshot.read_cell("object_seeds", cell)
+    seeds = _not_among(task.snapshot.read_cell("object_seeds", cell), new.seeds)
     return derive_tables(
         _all_rows([stored, side_by_side(new.raw, new.cal)]), _all_rows([seeds, new.seeds]),
         ImageSources.load(task.sources), task.photcodes,
@@ -161,5 +182,6 @@ def _seeds_of(raw: pa.Table, founders: pa.Array) -> pa.Table:
         "assoc_epoch": pa.array(julian_epoch(founding.column("mjd").to_numpy())),
         "founder_image_id": founding.column("image_id"),
         "founder_det_id": founding.column("det_id"),
+        "retired": pa.array(np.zeros(founding.num_rows, dtype=np.bool_)),
     })  # fmt: skip
     return OBJECT_SEEDS.conform(seeds)

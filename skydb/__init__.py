@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from skydb.checks.fsck import fsck as fsck
     from skydb.database import create as create
     from skydb.database import open as open
+    from skydb.deletion import delete as delete
+    from skydb.declared import declare_table as declare_table
     from skydb.derived import refresh as refresh
+    from skydb.ingest.addrows import addrows as addrows
     from skydb.ingest.addstar import addstar as addstar
     from skydb.query.connection import connect as connect
     from skydb.query.release import release as release
@@ -29,7 +32,10 @@ VERBS = {
     "create": "skydb.database",
     "open": "skydb.database",
     "addstar": "skydb.ingest.addstar",
+    "declare_table": "skydb.declared",
+    "addrows": "skydb.ingest.addrows",
     "refresh": "skydb.derived",
+    "delete": "skydb.deletion",
     "diff": "skydb.snapshots",
     "rollback": "skydb.snapshots",
     "gc": "skydb.snapshots",

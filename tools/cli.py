@@ -42,8 +42,11 @@ COMMANDS = {
     },
     "Data in": {
         "addstar": "Ingest files: associate their detections with objects.",
+        "table": "List the tables of a database's own, or declare one.",
+        "addrows": "Bring rows of a declared table.",
         "refresh": "Derive the tables of cells that wait for it.",
         "compact": "Fold small files, split full cells.",
+        "delete": "Delete images, with all their measurements.",
     },
     "Calibration": {
         "relcal": "Solve the photometric zero points, and apply them.",

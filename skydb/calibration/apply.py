@@ -69,13 +69,12 @@ class ImageTerms:
         """Map the terms that `save` wrote."""
         return cls(**load_mapped(path))
 
-    def continues(self, earlier: ImageTerms) -> bool:
-        """Say whether every image of earlier terms is here, with the same terms."""
-        if len(self.image_id) < len(earlier.image_id) or not len(self.image_id):
-            return not len(earlier.image_id)
-        at = np.searchsorted(self.image_id, earlier.image_id).clip(max=len(self.image_id) - 1)
+    def agrees(self, earlier: ImageTerms) -> bool:
+        """Say whether every image that both have has the same terms; others came since, or were deleted."""
+        _, here, there = np.intersect1d(self.image_id, earlier.image_id, assume_unique=True, return_indices=True)
         return all(
-            np.array_equal(getattr(self, f.name)[at], getattr(earlier, f.name), equal_nan=True) for f in fields(self)
+            np.array_equal(getattr(self, f.name)[here], getattr(earlier, f.name)[there], equal_nan=True)
+            for f in fields(self)
         )
 
     def rows_of(self, image_ids: NDArray[np.int64]) -> NDArray[np.int64]:

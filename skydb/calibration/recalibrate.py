@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from .photcode_terms import PhotcodeTerms
 
 ATTEMPTS = 10
 Answer = TypeVar("Answer")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -97,24 +98,25 @@ def refresh_cell(cell: Cell, *, task: RecalibrateTask) -> RewrittenCell:
     return RewrittenCell(replace(cell, drift_arcsec=drift, stale=False), adds, old)
 
 
-class Rewriting:
-    """Rewrites the cells of a snapshot; after a lost race, only those whose files or terms have changed since."""
+class Rewriting(Generic[Made]):
+    """Does a task for cells of a snapshot; after a lost race, for those whose files or terms have changed since."""
 
     def __init__(self, executor: Executor, progress: Progress | None = None) -> None:
         self._executor, self._progress = executor, progress
-        self._done: dict[tuple[int, int], tuple[tuple[str, ...], RewrittenCell]] = {}
+        self._done: dict[tuple[int, int], tuple[tuple[str, ...], Made]] = {}
         self._terms: tuple[ImageTerms, pa.Table] | None = None
 
     def begin(self, images: ImageTerms, photcodes: pa.Table) -> None:
         """Take note of the terms; what was written under others is of no use."""
-        if self._terms is not None and not (images.continues(self._terms[0]) and photcodes.equals(self._terms[1])):
+        if self._terms is not None and not (images.agrees(self._terms[0]) and photcodes.equals(self._terms[1])):
             self._done = {}
         self._terms = images, photcodes
 
-    def run(
-        self, snapshot: Snapshot, cells: Sequence[Cell], task: Callable[[Cell], RewrittenCell]
-    ) -> list[RewrittenCell]:
-        """Rewrite the cells as they are in the snapshot and return them all, in the order given."""
+    def run(self, snapshot: Snapshot, cells: Sequence[Cell], task: Callable[[Cell], Made]) -> list[Made]:
+        """Do the task for the cells as they are in the snapshot and return what all gave, in the order given.
+
+        A cell without files gives nothing.
+        """
         files = {c.key: _files_of(snapshot, c) for c in cells}
         self._done = {key: made for key, made in self._done.items() if files.get(key) == made[0]}
         todo = [c for c in cells if c.key not in self._done and files[c.key]]
@@ -143,7 +145,7 @@ def apply_to_all(
     CommitConflict
         Other writers changed the database again and again.
     """
-    rewriting = Rewriting(executor, progress)
+    rewriting: Rewriting[RewrittenCell] = Rewriting(executor, progress)
     with scratch(snapshot_now().root) as place:
 
         def attempt() -> int:
@@ -158,7 +160,7 @@ def apply_to_all(
             reached("apply.written")
             return commit(_changes(snapshot, prepared, written, added))
 
-        return _until_committed(attempt)
+        return until_committed(attempt)
 
 
 def _task(snapshot: Snapshot, place: Scratch, terms: ImageTerms | None = None) -> RecalibrateTask:
@@ -172,7 +174,7 @@ def _task(snapshot: Snapshot, place: Scratch, terms: ImageTerms | None = None) -
     )
 
 
-def _until_committed(attempt: Callable[[], Answer]) -> Answer:
+def until_committed(attempt: Callable[[], Answer]) -> Answer:
     """Attempt again, from the new state, as long as other writers come first."""
     for _ in range(ATTEMPTS - 1):
         try:
@@ -207,7 +209,7 @@ def refresh(
     CommitConflict
         Other writers changed the cells again and again.
     """
-    rewriting = Rewriting(executor, progress)
+    rewriting: Rewriting[RewrittenCell] = Rewriting(executor, progress)
     with scratch(snapshot_now().root) as place:
 
         def attempt() -> int | None:
@@ -224,7 +226,7 @@ def refresh(
                 reads=sky, writes=sky, uses_calibration=True,
             ))  # fmt: skip
 
-        return _until_committed(attempt)
+        return until_committed(attempt)
 
 
 def sky_of(cells: Sequence[Cell]) -> np.ndarray:

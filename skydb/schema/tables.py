@@ -39,6 +39,7 @@ OBJECT_SEEDS = Table(
         _c("assoc_pm_dec", "float32", "mas/yr", "pos.pm;pos.eq.dec", "motion used to move it; NULL: none known"),
         _key("founder_image_id", "int64", "meta.id;obs.image", "image of the founding detection"),
         _key("founder_det_id", "int64", "meta.id", "number of the founding detection within its image"),
+        _c("retired", "bool", None, _FLAG, "true: all its measurements were deleted; its id stays taken, and no detection joins it"),
     ),
     sort=("object_id",),
 )
@@ -360,6 +361,7 @@ INGEST_LOG = Table(
         _c("reasons", "string", None, "meta.note", "rejected rows by reason, as JSON"),
         _c("n_deleted", "int64", None, "meta.number", "rows whose measurements were deleted on request since"),
         _c("n_deleted_measurements", "int64", None, "meta.number", "measurements deleted on request since"),
+        _c("n_deleted_images", "int32", None, "meta.number", "images deleted on request since; they come back when the file is ingested again"),
     ),
 )
 

@@ -122,7 +122,7 @@ CATALOG_TABLES = (
             "format TEXT NOT NULL", "n_images INTEGER NOT NULL", "n_in INTEGER NOT NULL", "n_matched INTEGER NOT NULL",
             "n_new INTEGER NOT NULL", "n_rejected INTEGER NOT NULL", "n_measurements INTEGER NOT NULL",
             "n_nulled INTEGER NOT NULL", "reasons TEXT NOT NULL", "n_deleted INTEGER NOT NULL",
-            "n_deleted_measurements INTEGER NOT NULL",
+            "n_deleted_measurements INTEGER NOT NULL", "n_deleted_images INTEGER NOT NULL",
         ),
         *_LIFE,
     ), key=("digest",)),
@@ -174,9 +174,11 @@ CREATE INDEX files_by_end ON files (end_snapshot) WHERE end_snapshot IS NOT NULL
 CREATE UNIQUE INDEX live_digests ON ingest_log (digest) WHERE end_snapshot IS NULL;
 CREATE INDEX ended_digests ON ingest_log (digest) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX log_by_begin ON ingest_log (begin_snapshot);
+CREATE INDEX log_by_end ON ingest_log (end_snapshot) WHERE end_snapshot IS NOT NULL;
 CREATE UNIQUE INDEX live_images ON image_index (image_id) WHERE end_snapshot IS NULL;
 CREATE INDEX ended_images ON image_index (image_id) WHERE end_snapshot IS NOT NULL;
 CREATE INDEX images_of_snapshot ON image_index (begin_snapshot);
+CREATE INDEX images_by_end ON image_index (end_snapshot) WHERE end_snapshot IS NOT NULL;
 CREATE UNIQUE INDEX live_tags ON tags (tag) WHERE end_snapshot IS NULL;
 CREATE UNIQUE INDEX live_hosts ON hosts (name) WHERE end_snapshot IS NULL;
 CREATE UNIQUE INDEX live_settings ON settings (key) WHERE end_snapshot IS NULL;

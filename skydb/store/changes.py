@@ -34,6 +34,7 @@ class LogEntry:
     reasons: dict[str, int]
     n_deleted: int = 0
     n_deleted_measurements: int = 0
+    n_deleted_images: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ class Changes:
     log, ends_log, images, ends_images
         Entries of the ingest log and of the index of images; by digest and by image_id, those that end.
     exposures
-        Ids of the exposures that it adds, because its base has no row of them.
+        Ids of the exposures whose rows it adds or ends, because its base has no images of theirs, or no others.
+    exposures_of_images
+        Ids of the exposures of the images that it brings or ends: whether others of theirs are there matters.
     calibration, calibration_id
         A calibration that it brings and makes current, or the number of an earlier one that it makes current.
     tags, hosts, settings, aliases, declarations
@@ -163,6 +166,7 @@ class Changes:
     images: tuple[ImageKey, ...] = ()
     ends_images: tuple[int, ...] = ()
     exposures: tuple[int, ...] = ()
+    exposures_of_images: tuple[int, ...] = ()
     calibration: Calibration | None = None
     calibration_id: int | None = None
     tags: tuple[Tag, ...] = ()

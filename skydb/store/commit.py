@@ -96,15 +96,16 @@ def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:
 
 
 def _check_exposures(connection: sqlite3.Connection, changes: Changes) -> None:
-    """Refuse to add an exposure that came with chips of another writer's since."""
-    if changes.exposures:
+    """Refuse to add or end an exposure of which images came since, and to go by images of one that went since."""
+    checked = (("begin_snapshot", changes.exposures, "added"), ("end_snapshot", changes.exposures_of_images, "deleted"))
+    for column, exposures, what in checked:
         later = connection.execute(
-            "SELECT exposure_id FROM image_index WHERE begin_snapshot > ?"
+            f"SELECT exposure_id FROM image_index WHERE {column} > ?"
             " AND exposure_id IN (SELECT value FROM json_each(?)) LIMIT 1",
-            (changes.base, json.dumps(changes.exposures)),
-        ).fetchone()
+            (changes.base, json.dumps(exposures)),
+        ).fetchone() if exposures else None
         if later:
-            raise CommitConflict(f"another writer added the exposure {later[0]}, with other images of it")
+            raise CommitConflict(f"another writer {what} images of the exposure {later[0]}")
 
 
 def _check_kept(connection: sqlite3.Connection, changes: Changes) -> None:
@@ -225,7 +226,7 @@ def _file_row(f: DataFile) -> Row:
 def _log_row(e: LogEntry) -> Row:
     return (
         e.file, e.digest, e.bytes, e.format, e.n_images, e.n_in, e.n_matched, e.n_new, e.n_rejected, e.n_measurements,
-        e.n_nulled, json.dumps(e.reasons), e.n_deleted, e.n_deleted_measurements,
+        e.n_nulled, json.dumps(e.reasons), e.n_deleted, e.n_deleted_measurements, e.n_deleted_images,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading
+from .changes import LogEntry
 from .snapshot import Snapshot
 
 _QUERIES: dict[str, Callable[[int], str]] = {
@@ -37,7 +38,8 @@ _QUERIES: dict[str, Callable[[int], str]] = {
     "ingest_log": lambda at: (
         f"""
         SELECT file, digest, begin_snapshot AS snapshot, bytes, format, n_images, n_in, n_matched, n_new, n_rejected,
-            n_measurements, n_nulled, reasons, n_deleted, n_deleted_measurements
+            n_measurements, n_nulled, reasons, n_deleted, n_deleted_measurements,
+            n_deleted_images
         FROM ingest_log WHERE {alive(at)} ORDER BY begin_snapshot, file"""
     ),
     "calibrations": lambda at: (
@@ -62,30 +64,62 @@ def catalog_table(snapshot: Snapshot, name: str) -> pa.Table:
     return pa.table(columns, schema=declared.arrow)
 
 
-def known_digests(snapshot: Snapshot, digests: Iterable[str]) -> dict[str, str]:
-    """Return those of some content digests that are of ingested files, with the files' names."""
-    return _known(snapshot, "ingest_log", ("digest", "file"), digests)
+LOG_COLUMNS = (
+    "file, digest, bytes, format, n_images, n_in, n_matched, n_new, n_rejected, n_measurements, n_nulled, reasons,"
+    " n_deleted, n_deleted_measurements, n_deleted_images"
+)
+
+
+def log_entry(row: Sequence[Any]) -> LogEntry:
+    """Return the entry of the ingest log that a row of `LOG_COLUMNS` is."""
+    values = dict(zip(LOG_COLUMNS.split(", "), row, strict=True))
+    return LogEntry(**{**values, "reasons": json.loads(values["reasons"])})
+
+
+def logged_files(snapshot: Snapshot, digests: Iterable[str]) -> dict[str, LogEntry]:
+    """Return what the ingest log has of files of some contents, by digest."""
+    return {row[1]: log_entry(row) for row in _looked_up(snapshot, "ingest_log", ("digest", LOG_COLUMNS), digests)}
 
 
 def known_images(snapshot: Snapshot, image_ids: Iterable[int]) -> dict[int, str]:
     """Return those of some image ids that the database has, with the names of the files that brought them."""
-    digest_of: dict[int, str] = _known(snapshot, "image_index", ("image_id", "digest"), image_ids)
-    files = known_digests(snapshot, set(digest_of.values()))
-    return {image: files.get(digest, "") for image, digest in digest_of.items()}
+    digest_of = digests_of_images(snapshot, image_ids)
+    files = logged_files(snapshot, set(digest_of.values()))
+    return {image: files[digest].file if digest in files else "" for image, digest in digest_of.items()}
 
 
-def _known(snapshot: Snapshot, table: str, columns: tuple[str, str], keys: Iterable[str | int]) -> dict[Any, str]:
+def digests_of_images(snapshot: Snapshot, image_ids: Iterable[int]) -> dict[int, str]:
+    """Return those of some image ids that the database has, with the digests of the files that brought them."""
+    return dict(_looked_up(snapshot, "image_index", ("image_id", "image_id, digest"), image_ids))
+
+
+def images_of_digests(snapshot: Snapshot, digests: Iterable[str]) -> dict[int, str]:
+    """Return the images that files of some contents brought, each with the digest; it looks at the whole index."""
+    query = (
+        "SELECT image_id, digest FROM image_index WHERE digest IN (SELECT value FROM json_each(?))"
+        f" AND {alive(snapshot.id)} ORDER BY image_id"
+    )
+    with reading(snapshot.root) as connection:
+        return dict(connection.execute(query, (json.dumps(list(digests)),)))
+
+
+def _looked_up(
+    snapshot: Snapshot, table: str, columns: tuple[str, str], keys: Iterable[str | int]
+) -> list[tuple[Any, ...]]:
     """Look up rows by key: a survey has millions of images, and a call asks for a few thousand."""
     listed = json.dumps(list(keys))
     with reading(snapshot.root) as connection:
-        return dict(connection.execute(lookup_query(table, columns, snapshot.id), (listed, listed)))
+        return connection.execute(lookup_query(table, columns, snapshot.id), (listed, listed)).fetchall()
 
 
 def lookup_query(table: str, columns: tuple[str, str], at: int) -> str:
-    """Return the query for (key, value) of the rows that a snapshot sees; live and ended rows have an index each."""
-    key, value = columns
+    """Return the query for the rows with some keys that a snapshot sees; live and ended rows have an index each.
+
+    `columns` are the key, and those that are asked for, as SQL lists them.
+    """
+    key, wanted = columns
     chosen = (
-        f"SELECT {key}, {value} FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))"
+        f"SELECT {wanted} FROM {table} WHERE {key} IN (SELECT value FROM json_each(?))"
         f" AND begin_snapshot <= {int(at)}"
     )
     return f"{chosen} AND end_snapshot IS NULL UNION ALL {chosen} AND end_snapshot > {int(at)}"
@@ -98,7 +132,9 @@ def summary(snapshot: Snapshot) -> dict[str, object]:
             f"SELECT table_name, SUM(rows), COUNT(*), SUM(bytes) FROM files WHERE {alive(snapshot.id)}"
             " GROUP BY table_name ORDER BY table_name"
         ).fetchall()
-        (files,) = connection.execute(f"SELECT COUNT(*) FROM ingest_log WHERE {alive(snapshot.id)}").fetchone()
+        files, deleted = connection.execute(
+            f"SELECT COUNT(*), COALESCE(SUM(n_deleted_images), 0) FROM ingest_log WHERE {alive(snapshot.id)}"
+        ).fetchone()
     rows = {name: count for name, count, _, _ in tables}
     cells = snapshot.cells()
     return {
@@ -108,6 +144,7 @@ def summary(snapshot: Snapshot) -> dict[str, object]:
         "cells": len(cells),
         "stale_cells": sum(c.stale for c in cells),
         "ingested_files": files,
+        "deleted_images": deleted,
         **{name: rows.get(name, 0) for name in ("images", "objects", "object_bands", "measurements")},
         "files": sum(count for _, _, count, _ in tables),
         "bytes": sum(size for *_, size in tables),

@@ -6,7 +6,6 @@ Tags and hosts stay as they are, and files where they are. What was gone back fr
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -15,14 +14,10 @@ from typing import Any
 
 from .catalog import reading
 from .cells import LOCAL, Cell
-from .changes import ROLLBACK, WHOLE_SKY, Alias, Changes, Declaration, ImageKey, LogEntry
+from .changes import ROLLBACK, WHOLE_SKY, Alias, Changes, Declaration, ImageKey
 from .files import DataFile
+from .history import LOG_COLUMNS, log_entry
 from .snapshot import FILE_COLUMNS, Snapshot
-
-_LOG_COLUMNS = (
-    "file, digest, bytes, format, n_images, n_in, n_matched, n_new, n_rejected, n_measurements, n_nulled, reasons,"
-    " n_deleted, n_deleted_measurements"
-)
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ def rollback_changes(now: Snapshot, to: Snapshot) -> Changes | None:
             return _differing(connection, table, (key, columns), (to.id, now.id))
 
         files = differing("files", "name", FILE_COLUMNS)
-        log = differing("ingest_log", "digest", _LOG_COLUMNS)
+        log = differing("ingest_log", "digest", LOG_COLUMNS)
         images = differing("image_index", "image_id", "image_id, image_key, exposure_id, digest")
         aliases = differing("aliases", "alias_id", "alias_id, object_id, database_id")
         declarations = differing("declarations", "name", "name, text")
@@ -55,7 +50,7 @@ def rollback_changes(now: Snapshot, to: Snapshot) -> Changes | None:
         ROLLBACK, f"rollback {now.root} {to.id}", now.id,
         adds=tuple(DataFile(*row) for row in files.rows), replaces=files.leaving,
         cells=back, ends_cells=tuple((norder, npix) for norder, npix in sorted(ending)),
-        log=tuple(map(_log_entry, log.rows)), ends_log=log.leaving,
+        log=tuple(map(log_entry, log.rows)), ends_log=log.leaving,
         images=tuple(ImageKey(*row) for row in images.rows), ends_images=images.leaving,
         aliases=tuple(Alias(*row) for row in aliases.rows), ends_aliases=aliases.leaving,
         declarations=tuple(Declaration(*row) for row in declarations.rows), ends_declarations=declarations.leaving,
@@ -79,11 +74,6 @@ def _differing(
         tuple(tuple(row) for key, row in rows.items() if new.get(key) != row),
         tuple(key for key, row in new.items() if rows.get(key) != row),
     )
-
-
-def _log_entry(row: Sequence[Any]) -> LogEntry:
-    *counts, reasons, n_deleted, n_deleted_measurements = row
-    return LogEntry(*counts, json.loads(reasons), n_deleted, n_deleted_measurements)
 
 
 def _placed(rows: Sequence[Sequence[Any]], now: Snapshot, to: Snapshot) -> tuple[Cell, ...]:

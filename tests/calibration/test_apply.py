@@ -51,13 +51,14 @@ def test_terms_must_be_of_the_same_images() -> None:
         ImageTerms.of(images, pa.table({"image_id": [1, 3]}))
 
 
-def test_terms_continue_earlier_ones_when_those_are_unchanged() -> None:
+def test_terms_agree_with_earlier_ones_when_those_of_images_in_both_are_unchanged() -> None:
     first = ImageTerms(*(values[[0, 2]] for values in vars(TERMS).values()))
-    assert TERMS.continues(first)
-    assert TERMS.continues(TERMS)
-    assert not first.continues(TERMS)
-    assert not TERMS.continues(replace(first, mcal=first.mcal + 0.1))
-    assert not TERMS.continues(replace(first, image_id=first.image_id + 1))
+    assert TERMS.agrees(first)
+    assert TERMS.agrees(TERMS)
+    assert first.agrees(TERMS)
+    assert TERMS.agrees(replace(first, image_id=first.image_id + 2**40))
+    assert not TERMS.agrees(replace(first, mcal=first.mcal + 0.1))
+    assert not first.agrees(replace(TERMS, mcal=TERMS.mcal + 0.1))
 
 
 def test_drift_is_the_largest_distance_from_the_founding_pixel() -> None:

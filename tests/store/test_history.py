@@ -9,7 +9,7 @@ import pytest
 import skydb.database as database
 from skydb.store.catalog import reading
 from skydb.store.changes import Changes, ImageKey, LogEntry
-from skydb.store.history import known_digests, known_images, lookup_query
+from skydb.store.history import known_images, logged_files, lookup_query
 
 COUNT = 2_000
 
@@ -28,14 +28,15 @@ def db(tmp_path: Path) -> database.Database:
 def test_only_what_is_asked_for_is_answered(db: database.Database) -> None:
     asked = [2**62 + 1, 2**62 + 2 * COUNT - 1, 2**62 + 2 * COUNT, 7]
     assert known_images(db.snapshot(), asked) == {2**62 + 1: "0.smf", 2**62 + 2 * COUNT - 1: f"{COUNT - 1}.smf"}
-    assert known_digests(db.snapshot(), ["d3", "d", "D3"]) == {"d3": "3.smf"}
-    assert known_images(db.snapshot(), []) == known_digests(db.snapshot(), []) == {}
+    found = logged_files(db.snapshot(), ["d3", "d", "D3"])
+    assert {digest: entry.file for digest, entry in found.items()} == {"d3": "3.smf"}
+    assert known_images(db.snapshot(), []) == logged_files(db.snapshot(), []) == {}
 
 
 def test_a_snapshot_knows_nothing_of_later_ones(db: database.Database) -> None:
     late = 2**62 + 2 * COUNT - 1
     assert known_images(db.snapshot(1), [late, 2**62]) == {2**62: "0.smf"}
-    assert known_digests(db.snapshot(1), [f"d{COUNT - 1}"]) == {}
+    assert logged_files(db.snapshot(1), [f"d{COUNT - 1}"]) == {}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from ..output import emit, json_option
 def command(db: str, at: str | None, as_json: bool) -> None:
     """List the files that were ingested into DB, and what became of their rows.
 
-    For every file, rows in = matched + new + rejected. n_nulled counts the values that became NULL.
+    For every file, rows in = matched + new + rejected. n_nulled counts the values that became NULL, n_deleted the rows
+    whose measurements were deleted since.
     """
     from skydb import database
     from skydb.store.history import catalog_table
@@ -32,5 +33,7 @@ def command(db: str, at: str | None, as_json: bool) -> None:
         "n_measurements",
         "n_nulled",
         "reasons",
+        "n_deleted_images",
+        "n_deleted",
     )
     emit(table if as_json else table.select(list(shown)), as_json=as_json)

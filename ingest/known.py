@@ -1,0 +1,100 @@
+"""What a database has already of the files of a batch: whole files, images of other files, images that are left.
+
+A file from which images were deleted brings those back, and no other: so its rows are never there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skydb.errors import DataError
+from skydb.schema.identity import image_words
+from skydb.store.changes import LogEntry
+from skydb.store.history import digests_of_images, known_images, logged_files
+from skydb.store.snapshot import Snapshot
+
+from .routing import FileSummary, InputFile
+
+
+def accepted_images(
+    snapshot: Snapshot, files: Sequence[InputFile], summaries: Iterable[FileSummary]
+) -> list[FileSummary]:
+    """Return the summaries of a batch's files with what is known about them, and only the images that are to come."""
+    digests = {f.number: f.digest for f in files}
+    logged = logged_files(snapshot, digests.values())
+    read = [_without_known(snapshot, s, logged.get(digests[s.number])) for s in summaries]
+    brought = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
+    return refuse_known_images(read, known_images(snapshot, brought), {f.number: f.path for f in files})
+
+
+def _without_known(snapshot: Snapshot, summary: FileSummary, logged: LogEntry | None) -> FileSummary:
+    """Return the summary of a file, of one that is in the log with the images that were deleted from it."""
+    if logged is None or not summary.accepted:
+        return summary
+    ids = summary.images.column("image_id").to_pylist()
+    owner = digests_of_images(snapshot, ids) if logged.n_deleted_images else {}
+    left = tuple(image for image in ids if owner.get(image) == logged.digest)
+    if not logged.n_deleted_images or len(left) == len(ids):
+        return replace(summary, known=True)
+    coming = summary.images.filter(pc.invert(pc.is_in(summary.images.column("image_id"), pa.array(left, pa.int64()))))
+    rows = sum(summary.rows_of_image[image] for image in coming.column("image_id").to_pylist())
+    if left and (coming.num_rows, rows) != (logged.n_deleted_images, logged.n_deleted_measurements):
+        return replace(summary, error=str(_read_otherwise(logged, coming.num_rows, rows)))
+    exposures = summary.exposures.filter(pc.is_in(summary.exposures["exposure_id"], pc.unique(coming["exposure_id"])))
+    return replace(summary, images=coming, exposures=exposures, logged=logged, left_out=left)
+
+
+def _read_otherwise(logged: LogEntry, n_images: int, n_rows: int) -> DataError:
+    """Return the error of a file that does not bring back what was deleted from it."""
+    what = (
+        f"{logged.n_deleted_images} images with {logged.n_deleted_measurements} measurements were deleted from it,"
+        f" {n_images} with {n_rows} would come back: it is read otherwise than the images that are left"
+    )
+    todo = "give the photcode, mapping and limits of the first time; or delete all of it, then ingest it"
+    return DataError(what, logged.file, todo)
+
+
+def refuse_known_images(
+    summaries: Iterable[FileSummary], known: dict[int, str], names: dict[int, str]
+) -> list[FileSummary]:
+    """Return the summaries, with an error in every file that brings an image which the database or an earlier file has.
+
+    Parameters
+    ----------
+    summaries
+        In the order of the call.
+    known
+        Those of their images that the database has, with the files that they came from.
+    names
+        Names of the files, by number.
+    """
+    seen = dict(known)
+    checked = []
+    for summary in summaries:
+        if summary.accepted:
+            ids = summary.images.column("image_id").to_pylist()
+            twice = next((row for row, image in enumerate(ids) if image in seen), None)
+            if twice is None:
+                seen.update(dict.fromkeys(ids, names[summary.number]))
+            else:
+                image = summary.images.slice(twice, 1).to_pylist()[0]
+                error = _second_copy(image, names[summary.number], first=seen[ids[twice]])
+                summary = replace(summary, error=str(error))
+        checked.append(summary)
+    return checked
+
+
+def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
+    """Return the error of a file whose image is there already, from the file `first`."""
+    words = image_words(image["image_key"])
+    what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
+    todo = (
+        "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode,"
+        " chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
+    )
+    return DataError(what, file, todo)
