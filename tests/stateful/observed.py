@@ -31,6 +31,7 @@ def check(snapshot: Snapshot, model: Model, exposures: Mapping[int, Exposure]) -
         _check_row(row, key, model, exposures)
     seeds = {row["object_id"]: (row["assoc_ra"], row["assoc_dec"]) for row in _rows(snapshot, "object_seeds")}
     assert seeds == model.seeds
+    assert {row["object_id"] for row in _rows(snapshot, "object_seeds") if row["retired"]} == model.retired
     if not model.stale:
         counts = {row["object_id"]: row["n_measurements"] for row in _rows(snapshot, "objects")}
         assert counts == model.counts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,15 +17,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import skydb
 from skydb import database
 from skydb.calibration.recalibrate import Prepared, apply_to_all
+from skydb.checks.rebuild import rebuild_catalog
 from skydb.ingest.addstar import addstar
 from skydb.photcodes import import_photcodes
 from skydb.store import crashpoints
+from skydb.store.catalog import reading
 from skydb.store.changes import Calibration
 from skydb.store.compact import compact
-from skydb.store.rollback import rollback_changes
 from skydb.store.snapshot import Snapshot
-from skydb.store.tags import set_tag
+from skydb.store.tags import live_tags, set_tag
 from tests.ingest.association_oracle import PLACES
+from tests.ingest.skies import named_files, stored_files
 from tests.ingest.tables import detections_mapping
 from tests.parallel.simulated import SimulatedExecutor
 
@@ -37,7 +40,17 @@ CODES = """
 11 X.g dep 24.5 0 0 - - 0 0 g
 """
 EXPOSURES, PER_IMAGE, CELL_ROWS = 7, 9, 25
-POINTS = [point for point in crashpoints.POINTS if not point.startswith("create.")]
+WAYS = {
+    "ingest": "addstar", "calibrate": "apply", "fold": "compact", "delete": "delete", "tag": "tag", "go back": "",
+    "gc": "",
+}  # fmt: skip
+"""What a process may be killed at, and what the crash points of its own begin with."""
+OF_ALL = ("job", "file", "store", "commit")
+CRASHES = [
+    (way, point) for way, own in WAYS.items() for point in crashpoints.POINTS
+    if point.split(".")[0] in (("file", "commit") if way in ("tag", "go back", "gc") else OF_ALL)
+    or point.split(".")[0] == own
+]  # fmt: skip
 numbers = st.integers(0, 2**31)
 
 
@@ -60,6 +73,8 @@ class Machine(RuleBasedStateMachine):
         self.at = {self.db.snapshot().id: self.now}
         self.tags: dict[str, int] = {}
         self.count = 0
+        self.ingest({0, 3}, False, seed)
+        self.ingest({1, 5}, True, seed)
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -72,11 +87,13 @@ class Machine(RuleBasedStateMachine):
         self._ingest(chosen, defer, seed)
         self._becomes(self._ingested(chosen, defer))
 
+    @precondition(lambda self: self.now.mcal)
     @rule(seed=numbers)
     def calibrate(self, seed: int) -> None:
         self._calibrate(seed)
         self._becomes(self.now.calibrated(self._mcal(seed)))
 
+    @precondition(lambda self: self.now.stale)
     @rule(seed=numbers)
     def refresh(self, seed: int) -> None:
         self._refresh(seed)
@@ -86,6 +103,13 @@ class Machine(RuleBasedStateMachine):
     def fold_and_split(self, seed: int) -> None:
         self._compact(seed)
         self._becomes(self.now)
+
+    @precondition(lambda self: self.now.mcal)
+    @rule(which=numbers, seed=numbers)
+    def delete(self, which: int, seed: int) -> None:
+        number = sorted(self.now.mcal)[which % len(self.now.mcal)]
+        self._delete(number, seed)
+        self._becomes(self.now.deleted({number}))
 
     @rule()
     def tag(self) -> None:
@@ -98,35 +122,72 @@ class Machine(RuleBasedStateMachine):
     @rule(which=numbers)
     def go_back(self, which: int) -> None:
         to = sorted(self.at)[which % len(self.at)]
-        changes = rollback_changes(self.db.snapshot(), self.db.snapshot(to))
-        if changes:
-            self.db.commit(changes)
+        skydb.rollback(self.db, to)
         self._becomes(self.at[to])
+
+    @rule(keep=st.booleans(), which=numbers)
+    def collect(self, keep: bool, which: int) -> None:
+        """Give up all snapshots but the newest, those with tags, and one that somebody reads."""
+        read = self.db.snapshot(sorted(self.at)[which % len(self.at)]) if keep else None
+        report = skydb.gc(self.db, grace="0")
+        needed = {*self.tags.values(), *([read.id] if read else [])}
+        assert not needed & set(report.given_up)
+        assert stored_files(self.db) == named_files(self.db)
+        if read:
+            check(read, self.at[read.id], self.exposures)
+        self.at = {number: model for number, model in self.at.items() if number not in report.given_up}
+        self._becomes(self.now)
 
     # what happens to them
 
-    @rule(
-        point=st.sampled_from(POINTS), turn=st.integers(1, 3), seed=numbers,
-        what=st.sampled_from(("ingest", "calibrate", "compact")),
-    )  # fmt: skip
-    def crash(self, point: str, turn: int, what: str, seed: int) -> None:
+    @rule(crash=st.sampled_from(CRASHES), turn=st.sampled_from((1, 1, 1, 2, 3)), seed=numbers)
+    def crash(self, crash: tuple[str, str], turn: int, seed: int) -> None:
         """A process is killed: all of what it did is there, or nothing; whoever opens the database goes on."""
-        chosen = set(random.Random(seed).sample(range(EXPOSURES), 2))
-        action, after = {
-            "ingest": (lambda: self._ingest(chosen, False, seed), lambda: self._ingested(chosen, False)),
-            "calibrate": (lambda: self._calibrate(seed), lambda: self.now.calibrated(self._mcal(seed))),
-            "compact": (lambda: self._compact(seed), lambda: self.now),
-        }[what]
+        way, point = crash
+        action, after = self._ways(way, seed)
         head = self.db.snapshot().id
         killed = killed_at(f"{point}:{turn}", action)
         self.reopen()
         came = self.db.snapshot().id > head
-        assert killed or came or after() == self.now or what == "compact"
-        self._becomes(after() if came else self.now)
+        assert killed or came or after == self.now
+        self._becomes(after if came else self.now)
+        self.tags = live_tags(self.db.root)
+        with reading(self.db.root) as connection:
+            kept = {n for (n,) in connection.execute("SELECT snapshot FROM snapshots WHERE expired_by IS NULL")}
+        self.at = {number: model for number, model in self.at.items() if number in kept}
+
+    def _ways(self, way: str, seed: int) -> tuple[Callable[[], object], Model]:
+        """Return what a verb does, and what it makes of the database."""
+        chosen = set(random.Random(seed).sample(range(EXPOSURES), 2))
+        there = sorted(self.now.mcal)
+        to = random.Random(seed).choice(sorted(self.at))
+        if way == "delete" and not there:
+            way = "ingest"
+        victim = random.Random(seed).choice(there) if there else 0
+        ways: dict[str, tuple[Callable[[], object], Callable[[], Model]]] = {
+            "ingest": (lambda: self._ingest(chosen, False, seed), lambda: self._ingested(chosen, False)),
+            "calibrate": (lambda: self._calibrate(seed), lambda: self.now.calibrated(self._mcal(seed))),
+            "fold": (lambda: self._compact(seed), lambda: self.now),
+            "delete": (lambda: self._delete(victim, seed), lambda: self.now.deleted({victim})),
+            "tag": (lambda: set_tag(self.db.root, f"C{seed}"), lambda: self.now),
+            "go back": (lambda: skydb.rollback(self.db, to), lambda: self.at[to]),
+            "gc": (lambda: skydb.gc(self.db, grace="0"), lambda: self.now),
+        }
+        action, after = ways[way]
+        return action, after()
 
     @rule()
     def reopen(self) -> None:
         self.db = database.open(self.db.root)
+
+    @rule(name=st.sampled_from(("catalog.sqlite", None)))
+    def lose_the_catalog(self, name: str | None) -> None:
+        """The catalog is made again from the manifests; with it there, or without."""
+        if name:
+            for path in self.db.root.glob(f"{name}*"):
+                path.unlink()
+        rebuild_catalog(self.db.root)
+        self.reopen()
 
     # what must hold
 
@@ -135,6 +196,11 @@ class Machine(RuleBasedStateMachine):
         if hasattr(self, "db"):
             check(self.db.snapshot(), self.now, self.exposures)
             check_log(self.db, self.now)
+
+    @rule(deep=st.booleans())
+    def finds_no_damage(self, deep: bool) -> None:
+        report = skydb.fsck(self.db, deep=deep, workers=1)
+        assert [str(finding) for finding in report.findings if finding.severity == "damage"] == []
 
     @precondition(lambda self: getattr(self, "at", None))
     @rule(which=numbers)
@@ -181,6 +247,9 @@ class Machine(RuleBasedStateMachine):
 
     def _refresh(self, seed: int) -> None:
         skydb.refresh(self.db, workers=SimulatedExecutor(seed))
+
+    def _delete(self, number: int, seed: int) -> None:
+        skydb.delete(self.db, files=[str(self.exposures[number].path)], workers=SimulatedExecutor(seed))
 
     def _compact(self, seed: int) -> None:
         cells = self.db.snapshot().cells()
