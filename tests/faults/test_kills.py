@@ -1,0 +1,51 @@
+"""`kill -9` at any time, of an ingester that goes on after each: nothing torn, nothing lost."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from .cases import Story
+from .workload import STEPS
+
+SECONDS = 0.6
+"""About as long as three or four steps take."""
+
+
+@dataclass(frozen=True)
+class Ingester:
+    """Does the steps of a database's life, is killed again and again, and goes on where it is after each."""
+
+    story: Story
+
+    def killed(self, kills: int, seed: int) -> list[str]:
+        """Kill it so many times, from a new database whenever one is complete; returns what was wrong."""
+        chance, wrong, todo = random.Random(seed), [], list(STEPS)
+        self.story.go_back(todo[0])
+        left = kills
+        while left:
+            ran = self.story.run(todo, kill_after=chance.uniform(0.0, SECONDS))
+            assert "broken" not in ran, ran
+            assert "refused" not in ran, ran
+            left -= ran["ended"] == "killed"
+            done = ran["acknowledged"]
+            found = self.story.check(todo[len(done)], ran) if len(done) < len(todo) else self.story.compare()
+            wrong += [f"{done} done of {todo}: {found}"] if found else []
+            todo = todo[len(done) + 1:]
+            if found or not todo:
+                todo = list(STEPS)
+                self.story.go_back(todo[0])
+        return wrong
+
+
+def test_ingester_that_is_killed_ten_times_loses_nothing(story: Story) -> None:
+    assert Ingester(story).killed(10, seed=1) == []
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("seed", range(10))
+def test_ingester_that_is_killed_five_hundred_times_loses_nothing(story: Story, seed: int) -> None:
+    """Fifty times for each seed."""
+    assert Ingester(story).killed(50, seed=seed) == []
