@@ -1,0 +1,1 @@
+"""Rows of tables that a database declares for itself: read, tied to their objects, stored."""

@@ -1,0 +1,85 @@
+"""The verb `declare_table`: give a database a table of its own, or the next version of one."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from pathlib import Path
+
+from skydb import database
+from skydb.database import Database
+from skydb.errors import CommitConflict, UsageError
+from skydb.schema.declaration import declaration_text, read_declaration
+from skydb.schema.evolve import forbidden_changes
+from skydb.schema.model import Table
+from skydb.store.changes import NOWHERE, WHOLE_SKY, Changes, Declaration
+from skydb.store.command_line import one_line
+
+ATTEMPTS = 10
+
+
+def declare_table(
+    db: Database | str | PathLike[str], declaration: str | PathLike[str]
+) -> int:
+    """Declare a table besides skydb's own; `skydb.addrows` brings its rows.
+
+    Parameters
+    ----------
+    db
+        The database, or its path.
+    declaration
+        Path of a TOML file, or the name of a declaration that comes with skydb: starpar, lensing, lens_objects,
+        galphot. The next version of a table that is there already may add columns and widen types.
+
+    Returns
+    -------
+    int
+        The snapshot that has it; nothing is committed if it is there already.
+
+    Raises
+    ------
+    UsageError
+        The declaration declares no table, or changes one in a way that its rows cannot follow.
+
+    Examples
+    --------
+    ::
+
+        skydb.declare_table("survey.sky", "starpar")
+        skydb.declare_table("survey.sky", "spectra.toml")
+    """
+    opened = db if isinstance(db, Database) else database.open(db)
+    given = fspath(declaration)
+    table = read_declaration(Path(declaration) if isinstance(declaration, PathLike) else given)
+    command = one_line(["table", str(opened.root), "--declare", given])
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _declare(opened, table, given, command)
+        except CommitConflict:
+            continue
+    return _declare(opened, table, given, command)
+
+
+def _declare(db: Database, table: Table, source: str, command: str) -> int:
+    snapshot = db.snapshot()
+    earlier = snapshot.declared.get(table.name)
+    if earlier == table:
+        return snapshot.id
+    if table.dvo and any(table.dvo == t.dvo for name, t in snapshot.declared.items() if name != table.name):
+        raise UsageError(f"another table has the DVO name {table.dvo!r}", source, "choose another one")
+    if earlier is not None:
+        _check_change(earlier, table, source)
+    sky = NOWHERE if earlier is None else WHOLE_SKY  # who writes rows by the earlier version starts again
+    return db.commit(Changes(
+        "table", command, snapshot.id, declarations=(Declaration(table.name, declaration_text(table)),),
+        ends_declarations=() if earlier is None else (table.name,), reads=sky, writes=sky,
+    ))  # fmt: skip
+
+
+def _check_change(earlier: Table, table: Table, source: str) -> None:
+    forbidden = list(forbidden_changes(earlier, table))
+    if forbidden:
+        todo = "columns may be added (since) and types widened (widened); else declare a table of another name"
+        raise UsageError(f"table {table.name}: {'; '.join(forbidden)}", source, todo)
+    if table.version <= earlier.version:
+        what = f"table {table.name} is there already, in version {earlier.version}, and another"
+        raise UsageError(what, source, f"write version = {earlier.version + 1}, or choose another name")
