@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from skydb.kernels.distinct import distinct, is_among
@@ -108,19 +109,27 @@ class PositionMatch:
         drift = max((c.drift_arcsec for c in self.snapshot.cells()), default=0.0)
         sky = sky_around(distinct(pixel_of(ra % 360, dec, PLAN_ORDER)), self.radius_arcsec + drift)
         self.reads = merge_ranges(np.concatenate([self.reads, sky]))
-        columns = ["object_id", "assoc_ra", "assoc_dec"]
-        parts = [self.snapshot.read_cell("object_seeds", c, columns, ranges=sky) for c in self.snapshot.cells(sky)]
-        seeds = pa.concat_tables(parts) if parts else self.snapshot.empty_rows("object_seeds", columns)
+        parts = [living_seeds(self.snapshot, cell, ranges=sky) for cell in self.snapshot.cells(sky)]
+        seeds = pa.concat_tables(parts) if parts else self.snapshot.empty_rows("object_seeds", SEED_COLUMNS)
         if not seeds.num_rows:
             return np.full(len(ra), -1, np.int64)
         seeds = seeds.sort_by("object_id")  # of objects equally near, the first
-        ids, seed_ra, seed_dec = (numbers_of(seeds.column(name)) for name in columns)
+        ids, seed_ra, seed_dec = (numbers_of(seeds.column(name)) for name in SEED_COLUMNS[:3])
         tree = cKDTree(unit_vectors(seed_ra, seed_dec))
         found: tuple[Any, Any] = tree.query(unit_vectors(ra % 360, dec), k=[*range(1, min(2, len(ids)) + 1)])
         chord, at = found
         first = np.where(chord[:, 0] == chord[:, -1], at.min(axis=1), at[:, 0])
         away = separation_arcsec(ra % 360, dec, seed_ra[first], seed_dec[first])
         return np.where(away <= self.radius_arcsec, ids[first], -1)
+
+
+SEED_COLUMNS = ("object_id", "assoc_ra", "assoc_dec", "retired")
+
+
+def living_seeds(snapshot: Snapshot, cell: Cell, *, ranges: Ints | None = None) -> pa.Table:
+    """Return the seeds of a cell's objects (`SEED_COLUMNS`) that have not retired."""
+    seeds = snapshot.read_cell("object_seeds", cell, SEED_COLUMNS, ranges=ranges)
+    return seeds.filter(pc.invert(pc.fill_null(seeds.column("retired"), False)))
 
 
 def match_by_measurement(file: RowFile, snapshot: Snapshot, executor: Executor, folder: Path) -> Match:

@@ -24,7 +24,7 @@ from skydb.store.parquet import row_groups_of
 from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
-from .matching import DUPLICATE, FINE, NO_KEY, NO_OBJECT, REASONS, Match, Matched
+from .matching import DUPLICATE, FINE, NO_KEY, NO_OBJECT, REASONS, Match, Matched, living_seeds
 from .reading import RowBlock, RowFile, blocks_of
 
 ROW = "_row"
@@ -121,8 +121,7 @@ def store_cell(cell: Cell, *, task: RowsTask) -> StoredRows:
     table = task.snapshot.table(task.table)
     rows = _spilled(task.paths, cell)
     ids = numbers_of(rows.column("object_id"))
-    seeds = distinct(numbers_of(task.snapshot.read_cell("object_seeds", cell, ["object_id"]).column("object_id")))
-    known = is_among(ids, seeds)
+    known = is_among(ids, distinct(numbers_of(living_seeds(task.snapshot, cell).column("object_id"))))
     rows = rows.filter(pa.array(known))
     fresh = _fresh(rows, task.snapshot, table, cell)
     counts = {REASONS[NO_OBJECT]: int((~known).sum()), REASONS[DUPLICATE]: rows.num_rows - fresh.num_rows}

@@ -244,6 +244,25 @@ def test_id_that_was_merged_into_another_brings_its_rows_there(db: Database, tmp
     assert [r["object_id"] for r in sql(db, "SELECT object_id FROM spectra")] == [ids[4]]
 
 
+def test_object_whose_images_were_deleted_gets_no_rows(db: Database, tmp_path: Path) -> None:
+    lost = objects(db)
+    skydb.delete(db, images=[r["image_id"] for r in sql(db, "SELECT image_id FROM images")], workers=1)
+    by_id = addrows(db, "spectra", write(tmp_path / "1.parquet", **spectra_of(lost["object_id"])), workers=1)
+    there = {"ra": lost["ra"], "dec": lost["dec"], "programme": ["A"] * len(lost["ra"])}
+    near = addrows(db, "spectra", write(tmp_path / "2.parquet", **there), workers=1)
+    assert by_id.files[0].reasons == {"no object": len(lost["ra"])}
+    assert near.files[0].reasons == {"no object within the radius": len(lost["ra"])}
+
+
+def test_rows_of_a_measurement_go_with_its_image(db: Database, tmp_path: Path) -> None:
+    rows = sql(db, "SELECT image_id, det_id FROM measurements")
+    given = {n: [r[n] for r in rows] for n in ("image_id", "det_id")} | {"e1": np.zeros(len(rows))}
+    addrows(db, "shapes", write(tmp_path / "s.parquet", **given), workers=1)
+    gone = rows[0]["image_id"]
+    skydb.delete(db, images=[gone], workers=1)
+    assert {r["image_id"] for r in sql(db, "SELECT image_id FROM shapes")} == {r["image_id"] for r in rows} - {gone}
+
+
 def test_rows_do_not_depend_on_how_the_file_was_cut(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
