@@ -21,6 +21,7 @@ from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Workers
+from skydb.store.carried import map_cells
 from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
 from skydb.store.scratch import scratch
@@ -205,10 +206,10 @@ class _Run:
         cells = snapshot.cells()
         task = PackTask(snapshot, terms, self._save(bands, "band"), self.options.rules, self.folder)
         if self.options.brightest is not None:
-            counts = list(self.executor.map(partial(count_cell, task=task), cells))
+            counts = list(map_cells(self.executor, partial(count_cell, task=task), snapshot, cells))
             limited = [self._limited(band, number, counts) for number, band in enumerate(bands)]
             task = replace(task, bands=self._save(limited, "limited"))
-        packed = self.executor.map(partial(pack_cell, task=task), cells, progress=progress)
+        packed = map_cells(self.executor, partial(pack_cell, task=task), snapshot, cells, progress=progress)
         return task.bands, [p for of_cell in packed for p in of_cell]
 
     def _save(self, bands: Sequence[Band], name: str) -> tuple[Path, ...]:

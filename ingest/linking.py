@@ -19,6 +19,7 @@ from skydb.errors import DataError
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor, Progress
 from skydb.sky.partition import FINEST_ORDER
+from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
 from skydb.store.snapshot import Snapshot
 
@@ -325,7 +326,8 @@ def link_cells(
     """
     whole: frozenset[tuple[int, int]] = frozenset()
     while True:
-        done = list(executor.map(partial(link_one_cell, task=task, whole=whole), cells, progress=progress))
+        link_one = partial(link_one_cell, task=task, whole=whole)
+        done = list(map_cells(executor, link_one, task.snapshot, cells, progress=progress))
         pool, links, founded = _solve_pool(done, task)
         clash = _clashing_cells(cells, done, founded)
         if clash <= whole:

@@ -19,6 +19,7 @@ from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import BusyError
 from skydb.schema.photcodes import Photcodes
 from skydb.sky.partition import merge_ranges
+from skydb.store.carried import map_cells
 from skydb.store.changes import Changes, ImageKey, LogEntry
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
@@ -92,7 +93,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         images_cal = first_zero_points(base.images.images, base.terms, linked.n_measurements)
         task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
         executor = job.executor_of(rows / WRITTEN_ROWS_PER_SECOND)
-        cells = tuple(executor.map(task, linked.cells, progress=progress))
+        cells = tuple(map_cells(executor, task, base.snapshot, linked.cells, progress=progress))
         exposures = _new_exposures(base)
         tables = _write_tables(batch, base, {"images_cal": images_cal, "exposures": exposures})
         written = Written(cells, tables, tuple(exposures.column("exposure_id").to_pylist()))

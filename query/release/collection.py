@@ -19,6 +19,7 @@ from skydb.errors import UsageError, did_you_mean
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Progress, Workers
 from skydb.sky.partition import DEEPEST_PLANNED
+from skydb.store.carried import map_cells
 from skydb.store.files import fsync_directory, make_directory
 from skydb.store.history import catalog_table
 from skydb.store.layout import given_path
@@ -184,7 +185,8 @@ def _planned(
     if stale:
         raise UsageError(f"the means of {len(stale)} cells, such as {stale[0]}, are not up to date", where,
                          "run `skydb refresh`")  # fmt: skip
-    counts = list(executor.map(partial(count_cell, snapshot=snapshot), cells, progress=progress))
+    count = partial(count_cell, snapshot=snapshot)
+    counts = list(map_cells(executor, count, snapshot, cells, progress=progress))
     if not any(len(count.pixel) for count in counts):
         raise UsageError("no objects to release", where, "ingest something with `skydb addstar`")
     total = total_counts(counts)
@@ -219,7 +221,10 @@ def _write_rows(
     folders.spill.mkdir()
     reader = PartitionReader(plan.snapshot, plan.columns, PhotcodeNames.stored(plan.snapshot))
     task = PartitionTask(reader, plan.tree, folders, plan.margin_arcsec)
-    written = list(executor.map(task, sorted(plan.sources.items()), progress=_step(progress, "partitions")))
+    written = list(map_cells(
+        executor, task, plan.snapshot, sorted(plan.sources.items()), cells_of=lambda job: [cell for cell, _ in job[1]],
+        progress=_step(progress, "partitions"),
+    ))  # fmt: skip
     jobs = margin_jobs(written)
     margins = sum(executor.map(MarginTask(plan.tree, folders), jobs, progress=_step(progress, "margins")))
     shutil.rmtree(folders.spill)

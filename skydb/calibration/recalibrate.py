@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from skydb.errors import CommitConflict
 from skydb.parallel.executor import Executor, Progress
+from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
 from skydb.store.changes import WHOLE_SKY, Calibration, Changes
 from skydb.store.crashpoints import reached
@@ -120,7 +121,8 @@ class Rewriting(Generic[Made]):
         files = {c.key: _files_of(snapshot, c) for c in cells}
         self._done = {key: made for key, made in self._done.items() if files.get(key) == made[0]}
         todo = [c for c in cells if c.key not in self._done and files[c.key]]
-        for cell, made in zip(todo, self._executor.map(task, todo, progress=self._progress), strict=True):
+        answers = map_cells(self._executor, task, snapshot, todo, progress=self._progress)
+        for cell, made in zip(todo, answers, strict=True):
             self._done[cell.key] = files[cell.key], made
         return [self._done[c.key][1] for c in cells if c.key in self._done]
 

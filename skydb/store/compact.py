@@ -20,6 +20,7 @@ from skydb.errors import CommitConflict
 from skydb.parallel.executor import Executor, Progress
 from skydb.schema.tables import TABLES
 
+from .carried import map_cells
 from .cells import Cell
 from .changes import NOWHERE, Changes
 from .crashpoints import reached
@@ -179,7 +180,7 @@ def compact(
             if not chosen and not folded:
                 return None
             task = partial(compact_cell, snapshot=snapshot, place=place, cell_rows=cell_rows)
-            done = list(executor.map(task, chosen, progress=progress))
+            done = list(map_cells(executor, task, snapshot, chosen, progress=progress))
             reached("compact.written")
             return commit(_changes(snapshot, done, folded))
 

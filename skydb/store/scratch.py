@@ -27,7 +27,7 @@ from .catalog import BUSY_SECONDS, reading
 from .cells import LOCAL, Cell
 from .crashpoints import reached
 from .files import DataFile, make_directory
-from .hosts import Storage, storage_of, storage_when_pinned
+from .hosts import Storage, storage_of
 from .layout import DATA, WORK, data_path, new_name
 from .locks import alone, shared, wait_alone, waiting
 from .parquet import store_rows
@@ -62,7 +62,7 @@ class Scratch:
         """
         name, key = new_name(), cell.key if cell else None
         first, *others = _hosts_for(snapshot, table, cell)
-        storage, relative = storage_when_pinned(snapshot.root, snapshot.id), data_path(table, key, name)
+        storage, relative = snapshot.storage, data_path(table, key, name)
         places = [storage.place(host, relative) for host in (first, *others)]
         folder = Path(places[0].root) if places[0].is_local else self.path / f"{name}.upload"
         with shared(self.path), self._noted(name, places, snapshot.root):
@@ -119,7 +119,7 @@ def _hosts_for(snapshot: Snapshot, table: str, cell: Cell | None) -> tuple[str, 
     DataError, BusyError
         Its root is not there.
     """
-    storage = storage_when_pinned(snapshot.root, snapshot.id)
+    storage = snapshot.storage
     first = cell.host if cell else LOCAL
     if first not in storage.hosts:
         raise CommitConflict(f"another writer removed the host {first!r}")

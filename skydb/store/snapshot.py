@@ -23,15 +23,24 @@ from .catalog_copies import FetchedCopy, renewed
 from .cells import Cell
 from .checksums import footers_of
 from .files import DataFile, StoredFile
+from .hosts import Storage, storage_when_pinned
 from .leases import Lease
 from .mending import RESTORE
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
 from .roots import Place, is_url, root_named
 
+FileLists = dict[tuple[str, Cell | None], list[DataFile]]
+"""The live files of tables, each of one cell or (None) of all."""
+
 FILE_COLUMNS = (
     "name, table_name, norder, npix, host, path, rows, bytes, digest, tail_start, tail_crc, base, min_key, max_key,"
     " schema_version, backup"
 )
+
+_FOR_TASKS = ("declared", "host_roots", "storage")
+"""What tasks ask about the database as a whole, beside the files of its global tables."""
+
+_GLOBAL = tuple(name for name, table in TABLES.items() if table.kind == "global")
 
 
 @dataclass(frozen=True)
@@ -51,15 +60,37 @@ class Snapshot:
     calibration_id: int
     lease: Lease | FetchedCopy | None = field(default=None, repr=False, compare=False)
     home: str = ""
-    _files: dict[tuple[str, Cell | None], list[DataFile]] = field(default_factory=dict, repr=False, compare=False)
+    _files: FileLists = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", self.home or str(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel light: what was looked up stays behind."""
-        kept = ("root", "database_id", "id", "calibration_id", "home")
-        return {**{name: getattr(self, name) for name in kept}, "lease": None, "_files": {}}
+        """Travel light: of what was looked up, the files of cells stay behind."""
+        kept = ("root", "database_id", "id", "calibration_id", "home", *(n for n in _FOR_TASKS if n in vars(self)))
+        files = {(name, cell): found for (name, cell), found in self._files.items() if name in _GLOBAL}
+        return {**{name: getattr(self, name) for name in kept}, "lease": None, "_files": files}
+
+    def look_up_for_tasks(self) -> None:
+        """Look up what every task asks about the database, so that it travels along."""
+        for name in _FOR_TASKS:
+            getattr(self, name)
+        for name in _GLOBAL:
+            self.files(name)
+
+    @property
+    def known_files(self) -> FileLists:
+        """The lists of files that were looked up."""
+        return self._files
+
+    def learn(self, files: FileLists) -> None:
+        """Take lists of files as if they had been looked up."""
+        self._files.update(files)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The hosts as they were when first asked for on behalf of the snapshot."""
+        return storage_when_pinned(self.root, self.id)
 
     @cached_property
     def _cells(self) -> list[Cell]:
