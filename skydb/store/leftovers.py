@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -56,40 +56,48 @@ def summed(found: Iterable[tuple[str, int]]) -> tuple[Freed, ...]:
 def remove_listed(root: Path, before: datetime) -> tuple[tuple[Freed, ...], int]:
     """Remove the copies that the catalog lists for it, and take them off the list; also returns how many must wait.
 
-    A copy of a file that was moved waits for the time and the readers that may look for it there.
+    A copy of a file that was moved waits for the time and the readers that may look for it there, and for whoever moves
+    files: it may be wanted back.
     """
-    waiting = copies_that_wait(root, before)
-    folders = host_folders(root)
-    gone: list[tuple[str, int]] = []
-    with reading(root) as connection:
-        listed = connection.execute("SELECT name, host FROM removals").fetchall()
-    todo = iter([copy for copy in listed if copy not in waiting and copy[1] in folders])
-    while batch := list(islice(todo, AT_ONCE)):
-        with writing(root) as connection:  # nobody can move a file back meanwhile
-            for name, host, path in _still_listed(connection, batch):
-                gone += _removed(folders[host] / path, path)
-                connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, host))
-    gone.extend(_removed_from_servers(root, [copy for copy in listed if copy not in waiting]))
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_mover(root, 0))
+            waiting = copies_that_wait(root, before)
+        except BusyError:
+            waiting = copies_that_wait(root, None)
+        with reading(root) as connection:
+            listed = connection.execute("SELECT name, host FROM removals").fetchall()
+        todo = [copy for copy in listed if copy not in waiting]
+        gone = summed((*_removed_from_folders(root, todo), *_removed_from_servers(root, todo)))
     with reading(root) as connection:
         (left,) = connection.execute("SELECT COUNT(*) FROM removals").fetchone()
-    return summed(gone), int(left)
+    return gone, int(left)
+
+
+def _removed_from_folders(root: Path, copies: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Remove those of some listed copies that lie in folders; yields table and bytes."""
+    folders = host_folders(root)
+    todo = iter([copy for copy in copies if copy[1] in folders])
+    while batch := list(islice(todo, AT_ONCE)):
+        with writing(root) as connection:
+            for name, host, path in _still_listed(connection, batch):
+                yield from _removed(folders[host] / path, path)
+                connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, host))
 
 
 def _removed_from_servers(root: Path, copies: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
     """Remove those of some listed copies that lie at URLs; yields table and bytes. Others can commit meanwhile."""
     with reading(root) as connection:
         hosts = dict(connection.execute("SELECT name, root FROM hosts ORDER BY begin_snapshot"))
-    far = [copy for copy in copies if is_url(hosts.get(copy[1], ""))]
-    with suppress(BusyError), only_mover(root) if far else nullcontext():  # nobody can move a file back meanwhile
-        with reading(root) as connection:
-            todo = [(name, Place(host, hosts[host], path)) for name, host, path in _still_listed(connection, far)]
-        for name, place in todo:
-            size = bytes_at(place)
-            remove_copy(place)
-            with writing(root) as connection:
-                connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, place.host))
-            if size is not None:
-                yield Path(place.path).parts[1], size
+        far = [copy for copy in copies if is_url(hosts.get(copy[1], ""))]
+        todo = [(name, Place(host, hosts[host], path)) for name, host, path in _still_listed(connection, far)]
+    for name, place in todo:
+        size = bytes_at(place)
+        remove_copy(place)
+        with writing(root) as connection:
+            connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, place.host))
+        if size is not None:
+            yield Path(place.path).parts[1], size
 
 
 def _still_listed(connection: sqlite3.Connection, copies: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
@@ -113,10 +121,10 @@ def _removed(file: Path, path: str) -> list[tuple[str, int]]:
     return [(Path(path).parts[1], size)]
 
 
-def copies_that_wait(root: Path, before: datetime) -> set[tuple[str, str]]:
-    """Return the copies (name, host) of moved files that were left behind lately, or that a reader may look for.
+def copies_that_wait(root: Path, before: datetime | None) -> set[tuple[str, str]]:
+    """Return the copies (name, host) of moved files that were left behind since, or that a reader may look for.
 
-    Who pinned a snapshot before the move may look where the file was.
+    Who pinned a snapshot before the move may look where the file was. `before` None: all of moved files.
     """
     with reading(root) as connection:
         moved = connection.execute(
@@ -127,7 +135,7 @@ def copies_that_wait(root: Path, before: datetime) -> set[tuple[str, str]]:
     oldest = min(leased(root, kept), default=None) if moved else None
     return {
         (name, host) for name, host, since, time in moved
-        if datetime.fromisoformat(time) > before or (oldest is not None and oldest < since)
+        if before is None or datetime.fromisoformat(time) > before or (oldest is not None and oldest < since)
     }  # fmt: skip
 
 
