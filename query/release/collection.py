@@ -7,7 +7,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from os import PathLike
@@ -26,6 +26,7 @@ from skydb.store.layout import given_path
 from skydb.store.snapshot import Snapshot
 
 from .columns import SPATIAL_INDEX, ReleaseColumns, release_columns
+from .declared import DeclaredColumns, DeclaredTask
 from .hats_files import MAP_ORDER, VERSION, CatalogFiles, map_counts, write_maps, write_properties
 from .margins import MAX_MARGIN_ARCSEC
 from .partitions import CellCounts, PixelTree, Source, count_cell, plan_tree, sources_of, total_counts
@@ -43,7 +44,8 @@ StepProgress = Callable[[str, int, int], None]
 class ReleaseReport:
     """What was released: where, of which state, and how much.
 
-    `margin_objects` counts rows of the margin catalog: an object may lie in the margins of several partitions.
+    `margin_objects` counts rows of the margin catalog: an object may lie in the margins of several partitions. `tables`
+    has the rows of each table that the database declares for itself.
     """
 
     path: str
@@ -58,6 +60,7 @@ class ReleaseReport:
     margin_arcsec: float
     margin_objects: int
     bytes: int
+    tables: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,9 @@ def release(
 ) -> ReleaseReport:  # fmt: skip
     """Write a snapshot as a data release, whole or not at all.
 
-    The objects are partitioned anew by their current position. The same snapshot makes the same files, whatever the
-    number of workers. A worker holds one partition in memory.
+    The objects are partitioned anew by their current position. Each table that the database declares for itself is a
+    catalog of its own, `OUT/NAME_TABLE`, in the same partitions, with the positions of its objects. The same snapshot
+    makes the same files, whatever the number of workers. A worker holds one partition in memory.
 
     Parameters
     ----------
@@ -138,12 +142,13 @@ def release(
     )  # fmt: skip
     with _whole_directory(path) as folder:
         written, margins = _write_rows(plan, folder, executor, progress)
+        tables = {name: _write_declared(plan, name, folder, executor, progress) for name in plan.snapshot.declared}
         _write_collection(plan, folder)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return ReleaseReport(
         str(path), as_, plan.name, plan.snapshot.database_id, plan.snapshot.id, plan.snapshot.calibration_id,
         sum(w.objects for w in written), sum(w.measurements for w in written), len(written), plan.margin_arcsec,
-        margins, size,
+        margins, size, tables,
     )  # fmt: skip
 
 
@@ -254,9 +259,30 @@ def _describe(plan: _Plan, folders: Folders, margins: Sequence[int]) -> None:
     })  # fmt: skip
 
 
-def _positions() -> dict[str, object]:
+def _write_declared(
+    plan: _Plan, name: str, folder: Path, executor: Executor, progress: StepProgress | None
+) -> int:
+    """Write the catalog of one declared table, if it has rows of objects that are released, and return their number."""
+    columns, catalog = DeclaredColumns(plan.snapshot.declared[name]), folder / f"{plan.name}_{name}"
+    jobs = sorted(plan.sources.items()) if plan.snapshot.files(name) else []
+    task = DeclaredTask(plan.snapshot, columns, plan.tree, catalog)
+    counts = list(executor.map(task, jobs, progress=_step(progress, name)))
+    pixels = [plan.tree.pixel(index) for (index, _), count in zip(jobs, counts, strict=True) if count]
+    if not pixels:
+        return 0
+    files = CatalogFiles(catalog, pixels, columns.schema)
+    rows, fullest = files.write_metadata()
+    files.write_properties({
+        "obs_collection": catalog.name, "dataproduct_type": "object" if columns.has_one_row_per_object else "source",
+        "hats_nrows": rows, **_positions(*(c.name for c in columns.position)), "hats_max_rows": fullest,
+        "hats_order": max(norder for norder, _ in pixels), **_provenance(plan.snapshot),
+    })  # fmt: skip
+    return rows
+
+
+def _positions(ra: str = "ra", dec: str = "dec") -> dict[str, object]:
     return {
-        "hats_col_ra": "ra", "hats_col_dec": "dec", "hats_col_healpix": SPATIAL_INDEX.name,
+        "hats_col_ra": ra, "hats_col_dec": dec, "hats_col_healpix": SPATIAL_INDEX.name,
         "hats_col_healpix_order": 29, "hats_npix_suffix": ".parquet",
     }  # fmt: skip
 
