@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -90,6 +92,7 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     identity = uuid.uuid4().hex
     with clear_disk_errors(root), _new_folder(root):
         _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
+        _require_closed(root / _NEW)
         reached("create.built")
         for name in (*_FOLDERS, CATALOG):  # the catalog makes it a database: last
             (root / _NEW / name).rename(root / name)
@@ -162,6 +165,13 @@ def _build(root: Path, meta: dict[str, str]) -> None:
         ))  # fmt: skip
     write_manifest(root, 0)
     offer_lease(root, 0)
+
+
+def _require_closed(folder: Path) -> None:
+    """Refuse a catalog beside which SQLite had to leave its log: the file alone is about to be moved."""
+    left = sorted({p.name for p in folder.iterdir()} - {*_FOLDERS, CATALOG})
+    if left:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder / left[0]))
 
 
 def open(path: str | PathLike[str]) -> Database:
