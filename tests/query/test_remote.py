@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from operator import methodcaller
 from pathlib import Path
@@ -108,9 +108,12 @@ def in_memory(published: Path) -> Iterator[str]:
     memory.rm("/skydb-remote", recursive=True)
 
 
-def require_same(con: Connection, answers: dict[str, pa.Table], star: int) -> None:
+def require_same(
+    con: Connection, answers: dict[str, pa.Table], star: int, *, only: Collection[str] | None = None
+) -> None:
     for name, ask in questions(star).items():
-        assert ask(con).arrow().equals(answers[name]), name
+        if only is None or name in only:
+            assert ask(con).arrow().equals(answers[name]), name
     assert all(len(rows) for rows in answers.values())
 
 
@@ -149,7 +152,8 @@ def test_answers_from_s3_are_those_of_the_folder(
         bucket.mkdir("surveys")
         bucket.put(str(published), f"surveys/{NAME}", recursive=True)
         with connect(f"s3://surveys/{NAME}", at=TAG) as con:
-            require_same(con, answers, star)
+            some = ("whole cells", "images side by side", "some cells", "cone of measurements", "light curve")
+            require_same(con, answers, star, only=some)
         with pytest.raises(UsageError, match=f"tags: {TAG}"):
             connect(f"s3://surveys/{NAME}", at="PV4")
     finally:
@@ -321,7 +325,7 @@ def test_files_without_a_home_are_read_from_hosts_of_their_own(
         catalog.execute("UPDATE hosts SET root = ? WHERE name = 'local'", (in_memory,))
     with connect(root) as con:
         assert con.snapshot.is_far
-        require_same(con, {**answers}, star)
+        require_same(con, answers, star)
 
 
 SCRIPT = """
