@@ -11,6 +11,7 @@ from skydb.errors import CommitConflict, UsageError, did_you_mean
 from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
 from skydb.store.changes import Changes
 from skydb.store.command_line import one_line
+from skydb.store.parquet import sort_rows
 from skydb.store.scratch import Scratch, scratch
 
 ATTEMPTS = 10
@@ -68,7 +69,7 @@ def _merge(db: Database, given: Iterable[Photcode], command: str, place: Scratch
     merged = known.merge(given)
     if merged == known:
         return 0
-    file = place.store(snapshot, merged.to_arrow(), "photcodes")
+    file = place.store(snapshot, sort_rows(merged.to_arrow(), "photcodes"), "photcodes")
     old = tuple(f.name for f in snapshot.files("photcodes"))
     db.commit(
         Changes("photcodes", command, snapshot.id, adds=(file,), replaces=old, replaces_globals=("photcodes",))
