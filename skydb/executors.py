@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skydb.database import Database
 from skydb.parallel.executor import Executor, Workers, executor_for
-from skydb.store.history import catalog_table
+from skydb.store.hosts import worker_of_hosts
 
 
 def executor_of(db: Database, workers: Workers = None, cluster: object = None) -> Executor:
@@ -20,7 +20,5 @@ def executor_of(db: Database, workers: Workers = None, cluster: object = None) -
     UsageError
         As `executor_for` raises it.
     """
-    if cluster is None:
-        return executor_for(workers)
-    hosts = catalog_table(db.snapshot(), "hosts").to_pylist()
-    return executor_for(workers, cluster=cluster, places={h["name"]: h["worker"] for h in hosts if h["worker"]})
+    places = None if cluster is None else worker_of_hosts(db.root)
+    return executor_for(workers, cluster=cluster, places=places)

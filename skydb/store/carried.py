@@ -33,10 +33,14 @@ def map_cells(
         Gives the cells of an item of another kind; it runs on their host if they share one.
     """
     todo = list(items)
-    cells = [tuple(cells_of(item)) if cells_of else (getattr(item, "cell", item),) for item in todo]
+    cells: list[tuple[Cell, ...]] = [tuple((cells_of or _own_cell)(item)) for item in todo]
     load = _Load(snapshot, cells)
     carried = (Carried(item, own, load) for item, own in zip(todo, cells, strict=True))
     return executor.map(_Unpacking(task, snapshot), carried, progress=progress)
+
+
+def _own_cell(item: Any) -> tuple[Cell, ...]:
+    return (getattr(item, "cell", item),)
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,14 @@ class Carried(Generic[Item]):
         """Return the item as its backup works on it: what is written goes there too."""
         assert self.backup is not None
         moved = {cell: replace(cell, host=self.backup) for cell in self.cells}
-        files = {(name, moved[cell]): files for (name, cell), files in self.load.of(self.cells).items()}
-        if isinstance(self.item, Cell):
-            return Packed(moved[self.item], files)
-        if hasattr(self.item, "cell"):
-            return Packed(replace(self.item, cell=moved[self.item.cell]), files)  # type: ignore[type-var]  # a dataclass
-        return Packed(self.item, self.load.of(self.cells))
+        known = self.load.of(self.cells)
+        files: FileLists = {(name, moved[cell]): known[name, cell] for name, cell in known if cell in moved}
+        item: Any = self.item
+        if isinstance(item, Cell):
+            return Packed(moved[item], files)
+        if hasattr(item, "cell"):
+            return Packed(replace(item, cell=moved[item.cell]), files)
+        return Packed(item, known)
 
     def __reduce__(self) -> tuple[type[Packed], tuple[Item, FileLists]]:
         """Travel as the item and the lists of its files."""

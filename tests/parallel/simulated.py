@@ -1,6 +1,7 @@
 """An executor that does to tasks what a cluster may do to them, as one seed decides.
 
-Tasks run in this process, but as if on workers elsewhere: task, item and answer are pickled on their way. They run in
+Tasks run in this process, but as if on workers elsewhere: task, item and answer are pickled on their way, and no task
+can open the catalog. They run in
 any order within a window. A task may run twice, of which one answer counts; its worker may be lost with the answer; it
 may crash before or after it stores its n-th file, and leave behind what a killed process leaves; and a worker that was
 given up may go on: its task runs once more at any later time, even when its job has long ended. The same seed does the
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -106,9 +108,23 @@ def _run(call: bytes) -> tuple[Any, Exception | None]:
     """Run a task as another process would, and return its answer, or its error, as it comes back."""
     task, item = pickle.loads(call)
     try:
-        return pickle.loads(pickle.dumps(task(item))), None
+        with without_catalog():
+            answer = task(item)
     except Exception as error:
         return None, pickle.loads(pickle.dumps(error))
+    return pickle.loads(pickle.dumps(answer)), None
+
+
+@contextmanager
+def without_catalog() -> Iterator[None]:
+    """Let whoever opens the catalog in the block fail: a worker on another machine has none."""
+
+    def connect(path: str, *_: Any, **more: Any) -> None:
+        raise RuntimeError(f"a task opens {path}, which its worker does not have")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        yield
 
 
 @contextmanager

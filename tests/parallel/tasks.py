@@ -6,10 +6,17 @@ import os
 import signal
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from skydb.calib import relcal as relcal_module
+from skydb.calib.relcal_report import RelcalReport
+from skydb.calib.select import SelectionRules
+from skydb.database import Database
 from skydb.errors import DataError
 from skydb.parallel.executor import executor_for
 
@@ -82,6 +89,15 @@ def leave_trace(x: int, *, folder: Path, seconds: float = 0.0) -> int:
     (folder / f"{x}-{time.monotonic_ns()}").touch()
     time.sleep(seconds)
     return x
+
+
+def solve(db: Database, **asked: Any) -> RelcalReport:
+    """Run relcal on files whose made-up rows have every flag and quality there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relcal_module, "SelectionRules", partial(SelectionRules, min_psf_qf=-1.0))
+        report = relcal_module.relcal(db, exclude_photflags=0, max_mag_err=1.0, **asked)
+    assert report.n_solved
+    return report
 
 
 def map_inside(x: int) -> list[int]:

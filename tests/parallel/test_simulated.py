@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from skydb.calib.relcal import relcal
 from skydb.database import Database
 from skydb.derived import refresh
 from skydb.ingest.addstar import addstar
@@ -19,6 +18,7 @@ from tests.ingest.skies import write_night as night_of
 
 from .contract import ExecutorContract
 from .simulated import SimulatedExecutor
+from .tasks import solve
 
 
 class TestQuietSimulation(ExecutorContract):
@@ -41,7 +41,7 @@ def survey(path: Path, nights: list[list[Path]], executor: Executor) -> Database
     addstar(db, nights[1], workers=executor, defer=True)
     refresh(db, workers=executor)
     compact(db.snapshot, db.commit, db.snapshot().cells(), cell_rows=db.cell_rows, executor=executor)
-    relcal(db, workers=executor)
+    solve(db, workers=executor)
     return db
 
 
