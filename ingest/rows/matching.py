@@ -77,7 +77,7 @@ def _whole(keys: pa.Table, name: str) -> tuple[Ints, NDArray[np.bool_]]:
 
 @dataclass
 class PositionMatch:
-    """Rows find the nearest object, at its association position; `reads` (K, 2) is the sky that was looked at."""
+    """Rows find the nearest object, by its mean position; `reads` (K, 2) is the sky that was looked at."""
 
     snapshot: Snapshot
     radius_arcsec: float
@@ -109,17 +109,15 @@ class PositionMatch:
         drift = max((c.drift_arcsec for c in self.snapshot.cells()), default=0.0)
         sky = sky_around(distinct(pixel_of(ra % 360, dec, PLAN_ORDER)), self.radius_arcsec + drift)
         self.reads = merge_ranges(np.concatenate([self.reads, sky]))
-        parts = [living_seeds(self.snapshot, cell, ranges=sky) for cell in self.snapshot.cells(sky)]
-        seeds = pa.concat_tables(parts) if parts else self.snapshot.empty_rows("object_seeds", SEED_COLUMNS)
-        if not seeds.num_rows:
+        parts = [_positions(self.snapshot, cell, sky) for cell in self.snapshot.cells(sky)]
+        ids, object_ra, object_dec = (np.concatenate(each) for each in zip(*parts, strict=True)) if parts else _NOTHING
+        if not len(ids):
             return np.full(len(ra), -1, np.int64)
-        seeds = seeds.sort_by("object_id")  # of objects equally near, the first
-        ids, seed_ra, seed_dec = (numbers_of(seeds.column(name)) for name in SEED_COLUMNS[:3])
-        tree = cKDTree(unit_vectors(seed_ra, seed_dec))
+        tree = cKDTree(unit_vectors(object_ra, object_dec))
         found: tuple[Any, Any] = tree.query(unit_vectors(ra % 360, dec), k=[*range(1, min(2, len(ids)) + 1)])
         chord, at = found
-        first = np.where(chord[:, 0] == chord[:, -1], at.min(axis=1), at[:, 0])
-        away = separation_arcsec(ra % 360, dec, seed_ra[first], seed_dec[first])
+        first = np.where(chord[:, 0] == chord[:, -1], at.min(axis=1), at[:, 0])  # of two equally near, the lower id
+        away = separation_arcsec(ra % 360, dec, object_ra[first], object_dec[first])
         return np.where(away <= self.radius_arcsec, ids[first], -1)
 
 
@@ -130,6 +128,23 @@ def living_seeds(snapshot: Snapshot, cell: Cell, *, ranges: Ints | None = None) 
     """Return the seeds of a cell's objects (`SEED_COLUMNS`) that have not retired."""
     seeds = snapshot.read_cell("object_seeds", cell, SEED_COLUMNS, ranges=ranges)
     return seeds.filter(pc.invert(pc.fill_null(seeds.column("retired"), False)))
+
+
+_NOTHING: tuple[Ints, Floats, Floats] = (np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+
+def _positions(snapshot: Snapshot, cell: Cell, ranges: Ints) -> tuple[Ints, Floats, Floats]:
+    """Return id and position of a cell's living objects, by id; of one that waits for a refresh, the first position."""
+    seeds = living_seeds(snapshot, cell, ranges=ranges).sort_by("object_id")
+    ids, ra, dec = (numbers_of(seeds.column(name)) for name in SEED_COLUMNS[:3])
+    means = snapshot.read_cell("objects", cell, ["object_id", "ra", "dec"], ranges=ranges)
+    own = numbers_of(means.column("object_id"))
+    at = np.searchsorted(ids, own)
+    known = np.flatnonzero(is_among(own, ids))
+    ra, dec = ra.copy(), dec.copy()
+    for values, name in ((ra, "ra"), (dec, "dec")):
+        values[at[known]] = numbers_of(means.column(name))[known]
+    return ids, ra, dec
 
 
 def match_by_measurement(file: RowFile, snapshot: Snapshot, executor: Executor, folder: Path) -> Match:

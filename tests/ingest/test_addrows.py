@@ -164,19 +164,27 @@ def test_rows_by_position_find_the_nearest_object_over_all_cells(db: Database, t
     path = write(tmp_path / "s.parquet", RA=ra - 360 * (ra > 180), Dec=dec, programme=["A"] * len(ra),
                  redshift=np.arange(len(ra)) / 10)  # fmt: skip
     report = addrows(db, "spectra", path, radius_arcsec=1.0, workers=1)
-    seeds = sql(db, "SELECT object_id, assoc_ra, assoc_dec FROM object_seeds")
-    seed_ra, seed_dec = (np.array([s[n] for s in seeds]) for n in ("assoc_ra", "assoc_dec"))
     wanted, far = {}, 0
     for row in range(len(ra)):
-        away = separation_arcsec(ra[row] % 360, dec[row], seed_ra, seed_dec)
+        away = separation_arcsec(ra[row] % 360, dec[row], known["ra"], known["dec"])
         if away.min() <= 1.0:
-            wanted.setdefault(seeds[int(away.argmin())]["object_id"], row / 10)
+            wanted.setdefault(int(known["object_id"][away.argmin()]), row / 10)
         else:
             far += 1
     found = {r["object_id"]: r["redshift"] for r in sql(db, "SELECT object_id, redshift FROM spectra")}
     assert found == pytest.approx(wanted)
     assert 0 < far == report.files[0].reasons["no object within the radius"]
     assert report.count("n_in") == report.count("n_matched") + report.count("n_rejected") == len(ra)
+
+
+def test_object_that_waits_for_a_refresh_is_found_where_it_was_founded(tmp_path: Path) -> None:
+    db = new_database(tmp_path / "s.sky")
+    skydb.addstar(db, write_night(tmp_path / "night", exposures=1, stars=20), defer=True, workers=1)
+    declare(db, SPECTRA)
+    seeds = sql(db, "SELECT object_id, assoc_ra AS ra, assoc_dec AS dec FROM object_seeds")
+    given = {n: [s[n] for s in seeds] for n in ("ra", "dec")} | {"programme": ["A"] * len(seeds)}
+    report = addrows(db, "spectra", write(tmp_path / "s.parquet", **given), radius_arcsec=0.001, workers=1)
+    assert report.count("n_matched") == len(seeds) > 10
 
 
 def test_rows_of_measurements_find_their_objects(db: Database, tmp_path: Path) -> None:
