@@ -7,15 +7,16 @@ whatever is asked next, and several can be streamed side by side.
 from __future__ import annotations
 
 import tempfile
-import uuid
 import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from skydb.errors import UsageError
+from skydb.store.held_folders import held_folder
 from skydb.store.snapshot import Snapshot
 
 from .flag_functions import FLAG_FUNCTIONS, register_flags
@@ -34,9 +35,10 @@ class Session:
     def __init__(self, snapshot: Snapshot, *, memory_limit: str | None, threads: int | None) -> None:
         import duckdb
 
-        folder = Path(tempfile.gettempdir()) / f"skydb-{uuid.uuid4().hex}"
+        held = ExitStack()
+        self._let_go = weakref.finalize(self, held.close)
         settings: dict[str, Any] = {
-            "temp_directory": str(folder),
+            "temp_directory": str(held.enter_context(held_folder(Path(tempfile.gettempdir()), "skydb-"))),
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
         }
@@ -57,6 +59,7 @@ class Session:
         for cursor in self._cursors:
             cursor.close()
         self._database.close()
+        self._let_go()
 
     def answer(
         self, sql: str, relations: Mapping[str, Relation], tables: Mapping[str, pa.Table]

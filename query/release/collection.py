@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from skydb.parallel.executor import Executor, Progress, Workers
 from skydb.sky.partition import DEEPEST_PLANNED
 from skydb.store.carried import map_cells
 from skydb.store.files import fsync_directory, make_directory
+from skydb.store.held_folders import held_folder
 from skydb.store.history import catalog_table
 from skydb.store.layout import given_path
 from skydb.store.snapshot import Snapshot
@@ -203,19 +203,17 @@ def _planned(
 @contextmanager
 def _whole_directory(path: Path) -> Iterator[Path]:
     """Yield a new directory beside the path, which takes its name if all goes well, and goes away if not."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        make_directory(temporary)
-        yield temporary
-        fsync_directory(temporary)
-        if path.exists():
-            raise UsageError("was made by somebody else meanwhile", str(path), "choose another name")
-        temporary.rename(path)
-        fsync_directory(path.parent)
+        make_directory(path.parent)
+        with held_folder(path.parent, f".{path.name}.", ".tmp") as temporary:
+            yield temporary
+            fsync_directory(temporary)
+            if path.exists():
+                raise UsageError("was made by somebody else meanwhile", str(path), "choose another name")
+            temporary.rename(path)
+            fsync_directory(path.parent)
     except OSError as error:
         raise UsageError(f"cannot write the release: {error}", str(path), "see to space and permissions") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_rows(

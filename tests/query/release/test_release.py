@@ -50,6 +50,15 @@ def out(db: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_what_a_killed_release_left_is_removed_by_the_next_of_that_name(db: Database, tmp_path: Path) -> None:
+    left = [tmp_path / f".dr1.{'0' * 32}.tmp", tmp_path / f".dr10.{'0' * 32}.tmp"]
+    for folder in left:
+        folder.mkdir()
+        (folder / "part").write_text("rows")
+    release(db, tmp_path / "dr1", workers=1, margin_arcsec=0.0)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "dr1", left[1]])
+
+
 def leaves(catalog: Path) -> dict[tuple[int, int], pa.Table]:
     """The rows of every partition of a catalog."""
     found = {}
