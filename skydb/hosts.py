@@ -18,7 +18,7 @@ from skydb.database import Database
 from skydb.errors import DataError, SkydbError, UsageError, clear_disk_errors, did_you_mean
 from skydb.parallel.executor import Progress, Workers, executor_for
 from skydb.sky.partition import merge_ranges
-from skydb.store.catalog import reading
+from skydb.store.catalog import reading, writing
 from skydb.store.cells import LOCAL
 from skydb.store.changes import Changes, Host, Setting
 from skydb.store.host_report import Unreadable, in_words, unreadable
@@ -290,6 +290,8 @@ def lose_host(
         raise DataError(f"no copy is left of {in_words(lost)}", f"host {name}", todo)
     if lost:
         _give_up_rows(db, f"{command} --accept-loss", name)
+    with writing(db.root) as connection:
+        connection.execute("DELETE FROM removals WHERE host = ?", (name,))
     if not _held_by(db, name):
         remove_host(db, name)
     return moved, lost

@@ -124,8 +124,9 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(_module(cmd_name)).command
         command.name = cmd_name
-        if not any(option.name == "debug" for option in command.params):
-            command.params.append(_debug_option())
+        for each in (command, *getattr(command, "commands", {}).values()):
+            if not any(option.name == "debug" for option in each.params):
+                each.params.append(_debug_option())
         return command
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:

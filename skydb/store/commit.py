@@ -136,10 +136,11 @@ def _check_moves(connection: sqlite3.Connection, changes: Changes) -> None:
 def _check_hosts(connection: sqlite3.Connection, changes: Changes) -> None:
     """Refuse to place anything on a host that is not there, and to end a host where something lies; in what results."""
     live = {name for (name,) in connection.execute("SELECT name FROM hosts WHERE end_snapshot IS NULL")}
-    named = {place for f in (*changes.adds, *changes.moves) for place in (f.host, f.backup)} - {None}
+    places = [(f.host, f.backup) for f in changes.adds] + [(m.host, m.backup) for m in changes.moves]
+    named = {host for place in places for host in place if host is not None}
     named |= {c.host for c in changes.cells} | {host for _, _, host in changes.placed}
     if named - live:
-        raise CommitConflict(f"another writer removed the host {min(map(str, named - live))!r}")
+        raise CommitConflict(f"another writer removed the host {min(named - live)!r}")
     for name in set(changes.ends_hosts) - live:
         if connection.execute(
             "SELECT 1 FROM files WHERE ?1 IN (host, backup) UNION ALL"

@@ -83,14 +83,15 @@ def host_rows(root: Path) -> list[HostRow]:
         ))  # fmt: skip
         cells = dict(connection.execute("SELECT host, COUNT(*) FROM cells WHERE end_snapshot IS NULL GROUP BY host"))
         waiting = dict(connection.execute("SELECT host, COUNT(*) FROM removals GROUP BY host"))
-    return [
-        HostRow(
-            name, storage.root_of(name), host.worker, host.state, cells.get(name, 0),
-            *held.get(name, (0, 0))[:2], backups.get(name, 0), held.get(name, (0, 0, 0))[2], waiting.get(name, 0),
-            _free(storage, name), storage.why_not_there(name) or "yes",
-        )
-        for name, host in storage.hosts.items()
-    ]  # fmt: skip
+    rows = []
+    for name, host in storage.hosts.items():
+        files, size, only_copies = held.get(name, (0, 0, 0))
+        rows.append(HostRow(
+            name, storage.root_of(name), host.worker, host.state, cells.get(name, 0), files, size,
+            backups.get(name, 0), only_copies, waiting.get(name, 0), _free(storage, name),
+            storage.why_not_there(name) or "yes",
+        ))  # fmt: skip
+    return rows
 
 
 def _free(storage: Storage, name: str) -> int | None:

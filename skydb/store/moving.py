@@ -267,8 +267,11 @@ def _still_to_do(
     with reading(root) as connection:
         (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
         rows = connection.execute(query, (json.dumps(list(wanted)),)).fetchall()
-    found = [Relocation(*row, *wanted[row[0]]) for row in rows]
-    return int(head), [r for r in found if (r.host, r.backup) != (r.to_host, r.to_backup)]
+    found = []
+    for name, path, size, digest, host, backup in rows:
+        if (host, backup) != wanted[name]:
+            found.append(Relocation(name, path, size, digest, host, backup, *wanted[name]))
+    return int(head), found
 
 
 def _keep_copies(root: Path, copying: Sequence[Relocation]) -> None:

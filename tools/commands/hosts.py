@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from skydb.store.moving import Moved
 
 
-@click.group(invoke_without_command=True, epilog="Example: skydb hosts survey.sky add b /disk2/survey")
+class Listing(click.Group):
+    """The commands about hosts; without one, the hosts are listed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words of the call."""
+        if args and not args[0].startswith("-") and all(word.startswith("-") for word in args[1:]):
+            args = [args[0], "list", *args[1:]]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Listing, epilog="Example: skydb hosts survey.sky add b /disk2/survey")
 @click.argument("db", type=click.Path())
-@json_option
 @click.pass_context
-def command(context: click.Context, db: str, as_json: bool) -> None:
+def command(context: click.Context, db: str) -> None:
     """List the hosts of DB, add one, move files between them.
 
     A host is a folder or a URL where files of the database lie. Without a command they are listed.
     """
     context.meta["db"] = db
-    if context.invoked_subcommand is None:
-        _list(as_json=as_json)
 
 
 def _opened() -> Database:
@@ -34,7 +41,10 @@ def _opened() -> Database:
     return database.open(click.get_current_context().meta["db"])
 
 
-def _list(*, as_json: bool) -> None:
+@command.command("list", epilog="Example: skydb hosts survey.sky list")
+@json_option
+def list_hosts(as_json: bool) -> None:
+    """List the hosts, what lies there, and what cannot be read."""
     from skydb.store.host_report import away_hosts, host_rows, unreadable
     from skydb.store.hosts import storage_of
 
@@ -50,13 +60,6 @@ def _list(*, as_json: bool) -> None:
     if lost:
         emit("\nCannot be read, because no copy can be reached:")
         emit([asdict(part) for part in lost])
-
-
-@command.command("list", epilog="Example: skydb hosts survey.sky list")
-@json_option
-def list_hosts(as_json: bool) -> None:
-    """List the hosts, what lies there, and what cannot be read."""
-    _list(as_json=as_json)
 
 
 @command.command(epilog="Example: skydb hosts survey.sky add b /disk2/survey")
