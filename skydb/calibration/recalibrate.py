@@ -116,11 +116,11 @@ class Rewriting(Generic[Made]):
     def run(self, snapshot: Snapshot, cells: Sequence[Cell], task: Callable[[Cell], Made]) -> list[Made]:
         """Do the task for the cells as they are in the snapshot and return what all gave, in the order given.
 
-        A cell without files gives nothing.
+        A cell without measurements gives nothing.
         """
         files = {c.key: _files_of(snapshot, c) for c in cells}
         self._done = {key: made for key, made in self._done.items() if files.get(key) == made[0]}
-        todo = [c for c in cells if c.key not in self._done and files[c.key]]
+        todo = [c for c in cells if c.key not in self._done and snapshot.files("measurements", c)]
         answers = map_cells(self._executor, task, snapshot, todo, progress=self._progress)
         for cell, made in zip(todo, answers, strict=True):
             self._done[cell.key] = files[cell.key], made
@@ -128,7 +128,8 @@ class Rewriting(Generic[Made]):
 
 
 def _files_of(snapshot: Snapshot, cell: Cell) -> tuple[str, ...]:
-    return tuple(f.name for t in ("measurements", "measurements_cal", "objects") for f in snapshot.files(t, cell))
+    tables = ("measurements", "measurements_cal", "objects", "object_seeds", *snapshot.declared)
+    return tuple(f.name for t in tables for f in snapshot.files(t, cell))
 
 
 def apply_to_all(
