@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import skydb
@@ -284,6 +285,29 @@ def test_survey_comes_back_whole_also_stars_at_one_place(tmp_path: Path) -> None
     addstar(db, file, mapping=mapping, workers=1)
     assert_same(contents(db), before)
     assert log(db) == logged
+
+
+def test_rows_of_a_declared_table_go_with_their_measurements(db: Database, night: list[Path], tmp_path: Path) -> None:
+    declaration = tmp_path / "shapes.toml"
+    declaration.write_text(
+        'name = "shapes"\nmeaning = "shapes of measurements"\nkeyed_by = "measurement"\n'
+        '[[columns]]\nname = "e1"\ntype = "float64"\nmeaning = "ellipticity"\n'
+    )
+    skydb.declare_table(db, declaration)
+    held = contents(db)["measurements"].select(["image_id", "det_id"])
+    file = tmp_path / "shapes.parquet"
+    pq.write_table(held.append_column("e1", pa.array(np.arange(len(held), dtype=float))), file)
+    skydb.addrows(db, "shapes", file, workers=1)
+    before = shapes(db)
+    assert len(before) == len(held)
+    delete(db, files=night[1])
+    left = set(contents(db)["images"]["image_id"].to_pylist())
+    assert shapes(db) == [row for row in before if row["image_id"] in left] != before
+
+
+def shapes(db: Database) -> list[dict[str, Any]]:
+    with skydb.connect(db.root) as connection:
+        return connection.sql("SELECT image_id, det_id, e1 FROM shapes ORDER BY e1").arrow().to_pylist()
 
 
 def one_star(folder: Path, name: str, mjd: float, ra: float) -> Path:
