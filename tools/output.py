@@ -122,19 +122,11 @@ def steps() -> Iterator[Callable[[str, int, int], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bars: dict[str, Any] = {}
-    with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    from .bars import drawn
 
-        def show(step: str, done: int, total: int) -> None:
-            if step not in bars:
-                bars[step] = bar.add_task(step, total=total)
-            bar.update(bars[step], completed=done, total=total)
-
-        yield show
+    with drawn(Console(stderr=True)) as bars:
+        yield bars.show
 
 
 def _cell(value: Any) -> str:
