@@ -1,0 +1,1 @@
+"""What released versions wrote, and what it says: later versions read it."""
