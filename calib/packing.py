@@ -18,6 +18,7 @@ from skydb.calibration.columns import float_column, int_column
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.photometric import nominal_zero_point
 from skydb.store.cells import Cell
+from skydb.store.layout import new_name
 from skydb.store.snapshot import Snapshot
 
 from .bands import Band
@@ -55,7 +56,7 @@ def pack_cell(cell: Cell, *, task: PackTask) -> tuple[Packed, ...]:
     packed = []
     for number, (band, rows) in _candidates_of_cell(cell, task).items():
         chosen = select(rows, band.images, band.photcodes, task.rules)
-        path = task.folder / f"band{number}-{cell.norder}-{cell.npix}.packed"
+        path = task.folder / f"{new_name()}.packed"  # a second run of the task must not write where others read
         write_selection(path, chosen)
         packed.append(Packed(number, path, len(chosen)))
     return tuple(packed)

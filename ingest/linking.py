@@ -21,6 +21,7 @@ from skydb.parallel.executor import Executor, Progress
 from skydb.sky.partition import FINEST_ORDER
 from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
+from skydb.store.layout import new_name
 from skydb.store.snapshot import Snapshot
 
 from .associate import CellLinks, Detections, founders_in_order, link, link_cell
@@ -283,7 +284,7 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
     every_link, founded = batch.links(cut.links, seeds, seeds.object_id, retired)
     pooled_rows = batch.rows_of(cut.pooled_detections)
     inside, links = rows.take(~pooled_rows), every_link.take(~pooled_rows)
-    path = task.folder / f"links-{cell.norder}-{cell.npix}.npz"
+    path = task.folder / f"{new_name()}.npz"  # a second run of the task must not write where others read
     _cell_rows(inside, links).save(path)
     border = rows.take(pooled_rows)
     near = _in_areas_of(border.pixel, founded.wish)

@@ -17,6 +17,7 @@ from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
 from skydb.sky.partition import pixel_of
 from skydb.store.changes import LogEntry
+from skydb.store.layout import new_name
 from skydb.store.scratch import Scratch
 
 from .readers import reader_for
@@ -216,15 +217,12 @@ class _Router:
             return
         detections = pa.concat_tables(self._tables, promote_options="default")
         pixels = pixel_of(detections.column("ra_raw").to_numpy(), detections.column("dec_raw").to_numpy())
-        path = self.folder / f"{self._name()}.arrow"
+        path = self.folder / f"{new_name()}.arrow"  # a second run of the task must not write where others read
         self.spills.append(write_spill(path, detections, pixels, np.concatenate(self._files)))
         found, counts = np.unique(pixels >> 2 * (29 - PLAN_ORDER), return_counts=True)
         self._pixels.append(found)
         self._counts.append(counts)
         self._tables, self._files, self._rows = [], [], 0
-
-    def _name(self) -> str:
-        return f"{int(self._files[0][0]):08d}-{len(self.spills):04d}"
 
     def finish(self, summaries: list[FileSummary]) -> RouteResult:
         self.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -78,3 +79,35 @@ def test_same_seed_does_the_same(nights: list[list[Path]], tmp_path: Path) -> No
         befell.append(executor.befell)
     assert befell[0] == befell[1]
     assert sum(befell[0].values()) > 10
+
+
+def test_second_run_of_a_task_writes_beside_the_first(nights: list[list[Path]], tmp_path: Path) -> None:
+    """A worker that was given up and goes on must not write into what others read meanwhile."""
+    db = new_database(tmp_path / "t.sky", cell_rows=60)
+    executor = Watching(db.work)
+    addstar(db, nights[0], workers=executor)
+    solve(db, workers=executor)
+    assert executor.tasks > 10
+    assert executor.rewritten == set()
+
+
+class Watching:
+    """Runs every task twice, and notes which files in work/ the second run touches."""
+
+    workers = 1
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.tasks, self.rewritten = folder, 0, set[str]()
+
+    def map(self, task: Any, items: Any, *, progress: Any = None) -> Any:
+        def twice(item: Any) -> Any:
+            answer, before = task(item), self.written()
+            task(item)
+            self.tasks += 1
+            self.rewritten |= {path for path, when in self.written().items() if before.get(path, when) != when}
+            return answer
+
+        return SerialExecutor().map(twice, items, progress=progress)
+
+    def written(self) -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in self.folder.glob("*/*") if path.is_file()}
