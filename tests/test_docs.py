@@ -23,7 +23,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
-HOW_TO = ("ask", "calibrate", "extension-tables", "read-from-anywhere", "release-a-catalog")
+HOW_TO = ("ask", "calibrate", "extension-tables", "move-hosts", "read-from-anywhere", "release-a-catalog")
 PAGES = [PROJECT / "README.md", *sorted((DOCS / "tutorials").glob("*.md")), *(DOCS / f"how-to/{n}.md" for n in HOW_TO)]
 BLOCK = re.compile(
     r"(?P<skip><!-- not run: (?P<why>[^>]*?) -->\n)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$", re.M | re.S
