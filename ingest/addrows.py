@@ -20,6 +20,7 @@ from skydb.parallel.executor import Executor, Workers
 from skydb.schema.declaration import is_shipped
 from skydb.schema.model import Table
 from skydb.sky.partition import merge_ranges
+from skydb.store.carried import map_cells
 from skydb.store.changes import NOWHERE, Changes, LogEntry
 from skydb.store.command_line import one_line
 from skydb.store.compact import compact
@@ -150,7 +151,7 @@ class _Job:
         spilled, looked_at = self._spilled(file, snapshot, place)
         cells = spilled.touched_cells
         task = RowsTask(snapshot, place, self.table.name, tuple(spilled.paths))
-        stored = list(self.executor.map(partial(store_cell, task=task), cells))
+        stored = list(map_cells(self.executor, partial(store_cell, task=task), snapshot, cells))
         report = _report(path, file, spilled, stored)
         writes = np.array([(c.lo, c.hi) for c in cells], dtype=np.int64).reshape(-1, 2)
         self.db.commit(Changes(

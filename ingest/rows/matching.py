@@ -17,6 +17,7 @@ from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor
 from skydb.sky.partition import merge_ranges, pixel_of, separation_arcsec, unit_vectors
 from skydb.store.arrays import numbers_of
+from skydb.store.carried import map_cells
 from skydb.store.catalog import alive, reading
 from skydb.store.cells import Cell
 from skydb.store.changes import NOWHERE
@@ -198,7 +199,8 @@ def _objects_of(image_id: Ints, det_id: Ints, snapshot: Snapshot, executor: Exec
     path = folder / "wanted.npz"
     np.savez(path, images=wanted.images, dets=wanted.dets, codes=every)
     objects = np.full(len(every), -1, np.int64)
-    for at, ids in executor.map(partial(_found_in_cell, snapshot=snapshot, path=path), snapshot.cells()):
+    task = partial(_found_in_cell, snapshot=snapshot, path=path)
+    for at, ids in map_cells(executor, task, snapshot, snapshot.cells()):
         objects[at] = ids
     return objects[np.searchsorted(every, codes)] if len(every) else np.empty(0, np.int64)
 

@@ -264,7 +264,10 @@ def _write_declared(
     columns, catalog = DeclaredColumns(plan.snapshot.declared[name]), folder / f"{plan.name}_{name}"
     jobs = sorted(plan.sources.items()) if plan.snapshot.files(name) else []
     task = DeclaredTask(plan.snapshot, columns, plan.tree, catalog)
-    counts = list(executor.map(task, jobs, progress=_step(progress, name)))
+    counts = list(map_cells(
+        executor, task, plan.snapshot, jobs, cells_of=lambda job: [cell for cell, _ in job[1]],
+        progress=_step(progress, name),
+    ))  # fmt: skip
     pixels = [plan.tree.pixel(index) for (index, _), count in zip(jobs, counts, strict=True) if count]
     if not pixels:
         return 0

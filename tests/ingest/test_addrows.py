@@ -23,7 +23,8 @@ from skydb.parallel.executor import executor_for
 from skydb.sky.partition import separation_arcsec
 from skydb.store.changes import Alias, Changes
 from skydb.store.compact import compact
-from tests.ingest.skies import new_database, write_night
+from tests.ingest.skies import check_nothing_is_left_over, new_database, write_night
+from tests.parallel.simulated import SimulatedExecutor
 
 SPECTRA = """
 name = "spectra"
@@ -281,6 +282,22 @@ def test_rows_do_not_depend_on_how_the_file_was_cut(
     first_of_each = [r["redshift"] for r in sql(db, "SELECT redshift FROM spectra ORDER BY object_id")]
     np.testing.assert_allclose(first_of_each, np.arange(len(ids)) / 100, rtol=1e-6)
     assert report.files[0].reasons == {"duplicate": len(ids[::3]) + 10}
+
+
+def test_unreliable_workers_without_a_catalog_store_the_same_rows(db: Database, tmp_path: Path) -> None:
+    executor, rows = SimulatedExecutor(1), sql(db, "SELECT image_id, det_id FROM measurements")
+    ids = objects(db)["object_id"]
+    by_id = write(tmp_path / "1.parquet", **spectra_of(np.concatenate([ids, ids[:5]])))
+    shapes = {n: [r[n] for r in rows] for n in ("image_id", "det_id")} | {"e1": np.arange(len(rows)) / 7}
+    report = addrows(db, "spectra", by_id, workers=executor)
+    assert addrows(db, "shapes", write(tmp_path / "2.parquet", **shapes), workers=executor).count("n_rejected") == 0
+    executor.let_late_tasks_run()
+    assert executor.befell["repeated"] + executor.befell["lost"] + executor.befell["crashed"] > 3
+    assert report.files[0].reasons == {"duplicate": 5}
+    found = sql(db, "SELECT image_id, det_id, e1 FROM shapes ORDER BY e1")
+    assert [(r["image_id"], r["det_id"]) for r in found] == [(r["image_id"], r["det_id"]) for r in rows]
+    assert [r["object_id"] for r in sql(db, "SELECT object_id FROM spectra ORDER BY object_id")] == ids.tolist()
+    check_nothing_is_left_over(db)
 
 
 def test_writer_that_loses_the_race_stores_its_rows_on_top_of_the_other(
