@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from skydb.checks.fsck import fsck as fsck
     from skydb.database import create as create
     from skydb.database import open as open
-    from skydb.deletion import delete as delete
     from skydb.declared import declare_table as declare_table
+    from skydb.declared import drop_table as drop_table
+    from skydb.deletion import delete as delete
     from skydb.derived import refresh as refresh
     from skydb.ingest.addrows import addrows as addrows
     from skydb.ingest.addstar import addstar as addstar
@@ -33,6 +34,7 @@ VERBS = {
     "open": "skydb.database",
     "addstar": "skydb.ingest.addstar",
     "declare_table": "skydb.declared",
+    "drop_table": "skydb.declared",
     "addrows": "skydb.ingest.addrows",
     "refresh": "skydb.derived",
     "delete": "skydb.deletion",

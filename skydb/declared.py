@@ -1,25 +1,26 @@
-"""The verb `declare_table`: give a database a table of its own, or the next version of one."""
+"""The verbs `declare_table` and `drop_table`: give a database a table of its own, its next version, or take it away."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from os import PathLike, fspath
 from pathlib import Path
 
 from skydb import database
 from skydb.database import Database
-from skydb.errors import CommitConflict, UsageError
+from skydb.errors import CommitConflict, UsageError, did_you_mean
 from skydb.schema.declaration import declaration_text, read_declaration
 from skydb.schema.evolve import forbidden_changes
 from skydb.schema.model import Table
 from skydb.store.changes import NOWHERE, WHOLE_SKY, Changes, Declaration
 from skydb.store.command_line import one_line
+from skydb.store.history import catalog_table
 
 ATTEMPTS = 10
 
 
-def declare_table(
-    db: Database | str | PathLike[str], declaration: str | PathLike[str]
-) -> int:
+def declare_table(db: Database | str | PathLike[str], declaration: str | PathLike[str]) -> int:
     """Declare a table besides skydb's own; `skydb.addrows` brings its rows.
 
     Parameters
@@ -51,12 +52,48 @@ def declare_table(
     given = fspath(declaration)
     table = read_declaration(Path(declaration) if isinstance(declaration, PathLike) else given)
     command = one_line(["table", str(opened.root), "--declare", given])
+    return _until_committed(lambda: _declare(opened, table, given, command))
+
+
+def drop_table(db: Database | str | PathLike[str], name: str) -> int:
+    """Take a declared table away, with all its rows; its files may be brought again, to a table declared anew.
+
+    Earlier snapshots keep it.
+
+    Returns
+    -------
+    int
+        The snapshot without it.
+
+    Raises
+    ------
+    UsageError
+        The database declares no such table.
+    """
+    opened = db if isinstance(db, Database) else database.open(db)
+    return _until_committed(lambda: _drop(opened, name))
+
+
+def _until_committed(attempt: Callable[[], int]) -> int:
+    """Try again from the new state where another writer comes first."""
     for _ in range(ATTEMPTS - 1):
-        try:
-            return _declare(opened, table, given, command)
-        except CommitConflict:
-            continue
-    return _declare(opened, table, given, command)
+        with suppress(CommitConflict):
+            return attempt()
+    return attempt()
+
+
+def _drop(db: Database, name: str) -> int:
+    snapshot = db.snapshot()
+    if name not in snapshot.declared:
+        what, todo = f"the database declares no table {name!r}", did_you_mean(name, snapshot.declared)
+        raise UsageError(what, str(db.root), todo)
+    log = catalog_table(snapshot, "ingest_log").to_pylist()
+    return db.commit(Changes(
+        "table", one_line(["table", str(db.root), "--drop", name]), snapshot.id, ends_declarations=(name,),
+        replaces=tuple(f.name for f in snapshot.files(name)),
+        ends_log=tuple(row["digest"] for row in log if row["format"].split(":")[0] == name),
+        reads=WHOLE_SKY, writes=WHOLE_SKY,
+    ))  # fmt: skip
 
 
 def _declare(db: Database, table: Table, source: str, command: str) -> int:

@@ -438,6 +438,21 @@ def test_change_that_stored_rows_cannot_follow_is_refused(
         skydb.declare_table(db, path)
 
 
+def test_dropped_table_is_gone_and_its_files_may_come_again(db: Database, tmp_path: Path) -> None:
+    path = write(tmp_path / "s.parquet", **spectra_of(objects(db)["object_id"]))
+    addrows(db, "spectra", path, workers=1)
+    before, log = db.snapshot().id, len(sql(db, "SELECT * FROM ingest_log"))
+    skydb.drop_table(db, "spectra")
+    assert "spectra" not in [r["name"] for r in sql(db, "SHOW TABLES")]
+    assert len(sql(db, "SELECT * FROM ingest_log")) == log - 1
+    with skydb.connect(db, at=before) as con:
+        kept = len(con.sql("SELECT * FROM spectra"))
+    declare(db, SPECTRA, width="float64")
+    assert addrows(db, "spectra", path, workers=1).count("n_matched") == kept == len(objects(db)["object_id"])
+    with pytest.raises(UsageError, match="declares no table 'spectr'; did you mean 'spectra'"):
+        skydb.drop_table(db, "spectr")
+
+
 def test_same_declaration_again_commits_nothing(db: Database) -> None:
     before = db.snapshot().id
     declare(db, SPECTRA)

@@ -13,15 +13,23 @@ from ..output import emit, json_option
     "--declare", metavar="FILE|NAME",
     help="Declare the table of a TOML file, or one that comes with skydb: starpar, lensing, lens_objects, galphot.",
 )  # fmt: skip
+@click.option("--drop", metavar="NAME", help="Take a table away, with all its rows.")
 @json_option
-def command(db: str, declare: str | None, as_json: bool) -> None:
-    """List the tables that DB has besides skydb's own, or declare one; `skydb addrows` brings their rows."""
-    from skydb import database
-    from skydb.declared import declare_table
+def command(db: str, declare: str | None, drop: str | None, as_json: bool) -> None:
+    """List the tables that DB has besides skydb's own; declare one, or take one away.
 
+    `skydb addrows` brings their rows.
+    """
+    from skydb import database
+    from skydb.declared import declare_table, drop_table
+
+    if declare is not None and drop is not None:
+        raise click.UsageError("give --declare or --drop, not both")
     opened = database.open(db)
     if declare is not None:
         declare_table(opened, declare)
+    if drop is not None:
+        drop_table(opened, drop)
     now = opened.snapshot()
     rows = [
         {
