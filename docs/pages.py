@@ -1,4 +1,4 @@
-"""The reference pages that are written from the code: tables, the catalog, flags, commands, Python."""
+"""The reference pages that are written from the code: tables, the catalog, flags, findings, commands, Python."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 import skydb
+from skydb.checks.findings import findings_page
 from skydb.schema.declaration import shipped
 from skydb.schema.render import flags_page, tables_page
 from skydb.schema.tables import TABLES
@@ -21,7 +22,7 @@ def write_reference(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pages = {
         "tables": tables_page({**TABLES, **shipped()}), "catalog": catalog_page(), "flags": flags_page(),
-        "commands": commands_page(), "python": python_page(),
+        "commands": commands_page(), "python": python_page(), "findings": findings_page(),
     }  # fmt: skip
     for name, text in pages.items():
         path = folder / f"{name}.md"

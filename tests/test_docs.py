@@ -23,7 +23,10 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
-HOW_TO = ("ask", "calibrate", "extension-tables", "move-hosts", "read-from-anywhere", "release-a-catalog")
+HOW_TO = (
+    "ask", "back-up-and-restore", "calibrate", "extension-tables", "move-hosts", "read-from-anywhere",
+    "recover-from-damage", "release-a-catalog",
+)  # fmt: skip
 PAGES = [PROJECT / "README.md", *sorted((DOCS / "tutorials").glob("*.md")), *(DOCS / f"how-to/{n}.md" for n in HOW_TO)]
 BLOCK = re.compile(
     r"(?P<skip><!-- not run: (?P<why>[^>]*?) -->\n)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$", re.M | re.S

@@ -14,7 +14,7 @@ from skydb.calibration.derive import drift_arcsec
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
-from skydb.store.files import DataFile
+from skydb.store.files import DataFile, StoredFile
 from skydb.store.parquet import read_file
 from skydb.store.snapshot import Snapshot
 
@@ -60,12 +60,12 @@ class CellAnswer:
 
 @dataclass
 class _Cell:
-    """A cell under check: its files that can be read, by table, and what was found."""
+    """A cell under check: its files by table, those that can be read by name, what was found."""
 
     cell: Cell
     snapshot: Snapshot
     files: dict[str, list[DataFile]]
-    usable: set[str] = field(default_factory=set)
+    usable: dict[str, StoredFile] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def whole(self, *tables: str) -> bool:
@@ -74,7 +74,7 @@ class _Cell:
 
     def read(self, file: DataFile, columns: Sequence[str]) -> pa.Table:
         """Read columns of one usable file."""
-        return read_file(self.snapshot.stored(file), columns).replace_schema_metadata()
+        return read_file(self.usable[file.name], columns).replace_schema_metadata()
 
     def rows(self, table: str, columns: Sequence[str]) -> pa.Table:
         """Read columns of all usable files of a table."""
@@ -90,7 +90,7 @@ class _Cell:
 def check_cell(item: tuple[int, Cell], *, task: CellTask) -> CellAnswer:
     """Check one cell; `item` is its number, by which its pairs are kept, and the cell."""
     number, cell = item
-    tables = [name for name, table in TABLES.items() if table.kind == "sky"]
+    tables = [name for name, table in task.snapshot.tables.items() if table.kind == "sky"]
     at = _Cell(cell, task.snapshot, {name: task.snapshot.files(name, cell) for name in tables})
     _check_files(at)
     pairs = _check_pairs(at)
@@ -115,12 +115,12 @@ def check_cell(item: tuple[int, Cell], *, task: CellTask) -> CellAnswer:
 
 
 def _check_files(at: _Cell) -> None:
-    """Check every file of the cell by itself, and its second copy."""
+    """Check every file of the cell by itself, all its copies."""
     for file in (f for listed in at.files.values() for f in listed):
-        checked = check_file(file, at.snapshot.stored(file), at.snapshot.database_id)
+        checked = check_file(file, at.snapshot)
         at.findings += checked.findings
-        if checked.usable:
-            at.usable.add(file.name)
+        if checked.whole is not None:
+            at.usable[file.name] = checked.whole
 
 
 def _check_pairs(at: _Cell) -> list[tuple[DataFile, DataFile | None]]:
@@ -152,7 +152,7 @@ def _measurement_keys(
         if len(keys) == 2 and not keys[0].equals(keys[1]) and cal is not None:
             what, count = _difference(keys[0], keys[1])
             at.found("pair-misaligned", what, "measurements_cal", rows=count, file=cal)
-            at.usable.discard(cal.name)
+            del at.usable[cal.name]
     rows = pa.concat_tables(parts) if parts else TABLES["measurements"].empty().select(list(KEYS))
     return {name: int_column(rows, name) for name in KEYS if name != "mjd"}, complete
 
@@ -183,10 +183,10 @@ def _check_links(at: _Cell, rows: dict[str, Ints], images: Images) -> bool:
 
 
 def _check_seeds(at: _Cell, rows: dict[str, Ints], images: Images) -> None:
-    """Check that every object has one seed, and that its founder is among its measurements or was deleted."""
-    seeds = at.rows("object_seeds", ["object_id", "founder_image_id", "founder_det_id"])
-    columns = [int_column(seeds, name) for name in seeds.column_names]
-    ids = columns[0]
+    """Check that every object has one seed, and its founder among its measurements, unless that was deleted."""
+    seeds = at.rows("object_seeds", ["object_id", "founder_image_id", "founder_det_id", "retired"])
+    columns = [int_column(seeds, name) for name in seeds.column_names[:3]]
+    ids, retired = columns[0], seeds["retired"].fill_null(False).to_numpy()
     _check_once(at, "object_seeds", seeds.select(["object_id"]))
     lost = ~is_among(rows["object_id"], np.sort(ids))
     if lost.any():
@@ -195,7 +195,7 @@ def _check_seeds(at: _Cell, rows: dict[str, Ints], images: Images) -> None:
         at.found("seed-missing", what, "object_seeds", rows=len(objects))
     held = among(columns, [rows["object_id"], rows["image_id"], rows["det_id"]])
     _, there = images.rows_of(columns[1])
-    gone = there & ~held
+    gone = there & ~held & ~retired
     if gone.any():
         what = f"{int(gone.sum())} objects lack the measurement that founded them, such as {ids[gone][0]}"
         at.found("founder-missing", what, "object_seeds", rows=int(gone.sum()))

@@ -14,6 +14,7 @@ from skydb.store.catalog import reading
 from skydb.store.cells import LOCAL
 from skydb.store.layout import DATA, WORK
 from skydb.store.locks import alone
+from skydb.store.roots import is_url, root_named
 
 from .findings import Finding
 
@@ -76,9 +77,9 @@ def _left_behind(root: Path) -> Iterator[Finding]:
 def _orphans(root: Path, connection: sqlite3.Connection, noted: set[str]) -> Iterator[_Orphan]:
     """Yield the files under data/ that nothing names."""
     for host, place in connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL ORDER BY name"):
-        if "://" in place:
+        if is_url(place):
             continue
-        base = Path(place) if place else root
+        base = Path(root_named(place, str(root)))
         for folder, _, names in os.walk(base / DATA):
             for name in sorted(names):
                 path = Path(folder, name)

@@ -24,7 +24,7 @@ from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
 from skydb.errors import DataError
-from skydb.parallel.executor import Executor, executor_for
+from skydb.parallel.executor import Executor, Workers, executor_for
 from skydb.store.layout import CATALOG, COMMITS, given_path
 from skydb.store.snapshot import Snapshot
 
@@ -48,7 +48,7 @@ Steps = Callable[[str, int, int], None]
 
 
 def fsck(
-    db: Database | str | PathLike[str], *, deep: bool = False, workers: int | None = None,
+    db: Database | str | PathLike[str], *, deep: bool = False, repair: bool = False, workers: Workers = None,
     progress: Steps | None = None,
 ) -> FsckReport:  # fmt: skip
     """Check a database against itself: catalog, manifests, every byte of every file, keys, links, counts, bounds.
@@ -59,8 +59,10 @@ def fsck(
         The database, or its path.
     deep
         Also compute calibrated measurements, objects and means anew, and compare.
+    repair
+        Mend what can be mended, quarantine what cannot, and check again.
     workers
-        Worker processes; None: one per core.
+        Worker processes; None: one per core. Or an executor, whose workers are of this machine.
     progress
         Called with (step, items done, all items of the step).
 
@@ -68,9 +70,17 @@ def fsck(
     ------
     UsageError
         There is no database.
+    BusyError
+        Other writers came first again and again (a repair).
     """
     began = time.perf_counter()
     report = _checked(db, deep=deep, executor=executor_for(workers), progress=progress)
+    if repair and not report.clean:
+        from .repair import repaired
+
+        mended, lost = repaired(database.open(report.database), report.findings, executor_for(workers))
+        after = _checked(db, deep=deep, executor=executor_for(workers), progress=progress)
+        report = replace(after, found=report.findings, mended=mended, lost=lost)
     return replace(report, seconds=round(time.perf_counter() - began, 3))
 
 
@@ -111,6 +121,7 @@ class _Check:
         """Run all checks; where the catalog itself is damaged, no others."""
         self.findings += catalog_findings(self.connection, self.snapshot.id)
         if self.findings:
+            self._unchecked("everything else, because of damage to the catalog")
             return FsckReport(str(self.db.root), self.snapshot.id, deep, tuple(self.findings))
         root, at = self.db.root, self.snapshot.id
         self.findings += manifest_findings(root, self.connection, at, self.folder)

@@ -74,8 +74,8 @@ class GlobalAnswer:
 def check_globals(snapshot: Snapshot, connection: sqlite3.Connection) -> GlobalAnswer:
     """Check images, images_cal, exposures and photcodes of a snapshot; `connection` is to its catalog."""
     files = [f for name, table in TABLES.items() if table.kind == "global" for f in snapshot.files(name)]
-    checked = [check_file(f, snapshot.stored(f), snapshot.database_id) for f in files]
-    bad = {f.table for f, c in zip(files, checked, strict=True) if not c.usable}
+    checked = [check_file(f, snapshot) for f in files]
+    bad = {f.table for f, c in zip(files, checked, strict=True) if c.whole is None}
     usable = frozenset(name for name, table in TABLES.items() if table.kind == "global" and name not in bad)
     known = indexed_images(connection, snapshot.id)
     images, found = _images(snapshot, known, usable), [f for c in checked for f in c.findings]

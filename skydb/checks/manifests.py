@@ -5,14 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from skydb.errors import DataError
 from skydb.store.catalog import reading
 from skydb.store.catalog_tables import CATALOG_TABLES, catalog_sql
+from skydb.store.files import write_durably
 from skydb.store.layout import manifest_path, tag_path
-from skydb.store.manifest import manifest_numbers, read_manifest, replay
+from skydb.store.manifest import manifest_as_told, manifest_numbers, read_manifest, replay
 
+from .catalog import copied
 from .findings import Finding
 
 FOLLOWS = frozenset({"removals"})
@@ -58,6 +61,33 @@ def _unreadable(root: Path, head: int, there: set[int]) -> Iterator[Finding]:
                 read_manifest(path)
             except DataError as error:
                 yield Finding("manifest-missing", error.what, file=str(path.relative_to(root)))
+
+
+def rewrite_manifests(root: Path, numbers: list[int], folder: Path) -> bool:
+    """Write manifests that are missing or damaged from the catalog; say whether it tells them still.
+
+    They are believed if, with the others, they make the catalog as it is; else nothing is written.
+    """
+    with reading(root) as connection:
+        (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
+        texts = {number: manifest_as_told(connection, number) for number in numbers}
+        for number, text in texts.items():
+            (folder / f"{number}.json").write_bytes(text)
+        paths = [folder / f"{n}.json" if n in texts else manifest_path(root, n) for n in range(head + 1)]
+        try:
+            make_catalog(folder / "retold.sqlite", paths)
+        except DataError:
+            return False
+    with copied(root, folder) as catalog:
+        if list(_differences(catalog, folder / "retold.sqlite")):
+            return False
+    for number, text in texts.items():
+        write_durably(manifest_path(root, number), partial(_write, text=text))
+    return True
+
+
+def _write(path: Path, *, text: bytes) -> None:
+    path.write_bytes(text)
 
 
 def make_catalog(path: Path, manifests: list[Path]) -> None:

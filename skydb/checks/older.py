@@ -10,10 +10,11 @@ from pathlib import Path
 
 from skydb.store.catalog import alive
 from skydb.store.files import DataFile
-from skydb.store.snapshot import Snapshot
+from skydb.store.snapshot import FILE_COLUMNS, Snapshot
 
 from .findings import Finding
-from .stored import byte_findings
+from .quarantine import is_quarantined
+from .stored import check_bytes
 
 BATCH = 500
 """Rows of the catalog's table of files that one task looks at."""
@@ -34,16 +35,15 @@ def check_older(batch: tuple[int, int], *, snapshot: Snapshot, catalog: Path) ->
     with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=ro", uri=True)) as connection:
         files = _unseen(connection, batch, snapshot.id)
     return [
-        replace(found, kind="old-file-damaged") for file in files
-        for found in byte_findings(file, snapshot.stored(file))
+        replace(found, kind="quarantined" if is_quarantined(snapshot.root, file) else "old-file-damaged")
+        for file in files for found in check_bytes(file, snapshot)[0]
     ]  # fmt: skip
 
 
 def _unseen(connection: sqlite3.Connection, batch: tuple[int, int], at: int) -> list[DataFile]:
     """Return files that a snapshot does not see, each with the first of its lives."""
-    columns = ", ".join("table_name" if name == "table" else name for name in DataFile.__dataclass_fields__)
     rows = connection.execute(
-        f"SELECT {columns} FROM files AS file WHERE rowid >= ? AND rowid < ? AND begin_snapshot ="
+        f"SELECT {FILE_COLUMNS} FROM files AS file WHERE rowid >= ? AND rowid < ? AND begin_snapshot ="
         " (SELECT MIN(begin_snapshot) FROM files AS life WHERE life.name = file.name)"
         f" AND NOT EXISTS (SELECT 1 FROM files AS life WHERE life.name = file.name AND {alive(at)})",
         batch,

@@ -15,6 +15,7 @@ from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_dis
 from skydb.store.files import fsync_directory
 from skydb.store.layout import CATALOG, COMMITS, given_path, manifest_path
 from skydb.store.manifest import manifest_numbers
+from skydb.store.roots import is_url, root_named
 
 from .manifests import make_catalog
 
@@ -102,7 +103,7 @@ def _finish(root: Path, new: Path) -> tuple[tuple[str, ...], int]:
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         query = "SELECT name, root FROM hosts WHERE end_snapshot IS NULL"
         hosts = connection.execute(query).fetchall()
-        roots = {name: Path(place) if place else root for name, place in hosts if "://" not in place}
+        roots = {name: Path(root_named(place, str(root))) for name, place in hosts if not is_url(place)}
         done = [
             (name, host) for name, host, path in connection.execute("SELECT name, host, path FROM removals").fetchall()
             if host in roots and not (roots[host] / path).exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,70 +13,84 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from skydb.errors import DataError
-from skydb.schema.model import Table
-from skydb.schema.tables import TABLES
-from skydb.store.cells import Cell
-from skydb.store.checksums import Footer, footer_of
+from skydb.errors import DataError, SkydbError
+from skydb.schema.model import ARROW_TYPES, Table
+from skydb.store.cells import LOCAL, Cell
+from skydb.store.checksums import footer_of
+from skydb.store.fetching import fetch_whole
 from skydb.store.files import DataFile, StoredFile, digest_of
+from skydb.store.snapshot import Snapshot
 
 from .findings import Finding
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check of one file found, and whether its rows can be read and are its own."""
+    """What the check of one file found, and a copy whose rows can be read and are its own; None: there is none."""
 
     findings: tuple[Finding, ...]
-    usable: bool
+    whole: StoredFile | None
 
 
-def check_file(file: DataFile, stored: StoredFile, database_id: str) -> Checked:
-    """Check one file; of one that is damaged nothing further is said."""
-    broken = list(byte_findings(file, stored))
-    if broken:
-        return Checked(tuple(broken), usable=False)
-    footer = footer_of(stored)
-    strange = [*_identity(file, footer, database_id), *_schema(file, footer)]
-    if strange:
-        return Checked(tuple(strange), usable=False)
-    rows = [*_bounds(file, footer)]
+def check_file(file: DataFile, snapshot: Snapshot) -> Checked:
+    """Check one file, all copies of it; of one that is damaged nothing further is said."""
+    found, whole = check_bytes(file, snapshot)
+    if whole is None:
+        return Checked(found, None)
+    table = snapshot.table(file.table)
     try:
-        rows += _row_findings(file, footer)
+        with _opened(whole) as opened:
+            strange = [*_identity(file, opened.metadata, snapshot.database_id), *_schema(file, table, opened)]
+            wrong = strange or [*_bounds(file, opened.metadata), *_row_findings(file, table, opened)]
     except (OSError, pa.ArrowException) as error:
-        return Checked((_finding("file-damaged", file, f"a page does not decode: {error}"),), usable=False)
-    return Checked(tuple(rows), usable=not rows)
+        wrong = [_finding("file-damaged", file, f"a page does not decode: {error}")]
+    return Checked((*found, *wrong), None if wrong else whole)
 
 
-def byte_findings(file: DataFile, stored: StoredFile) -> Iterator[Finding]:
-    """Yield the one finding of a file that is missing, or not byte for byte as it was written."""
+def check_bytes(file: DataFile, snapshot: Snapshot) -> tuple[tuple[Finding, ...], StoredFile | None]:
+    """Find the copies of a file that are missing, or not byte for byte as it was written; return a whole one."""
+    found, whole = [], None
+    for number, copy in enumerate(snapshot.stored(file).each_copy()):
+        fault = fault_of(copy, file.digest)
+        if fault is None:
+            whole = whole or copy
+        else:
+            kind = "backup-damaged" if number else "file-missing" if fault == MISSING else "file-damaged"
+            where = "" if copy.place.host == LOCAL else f"on host {copy.place.host}: "
+            found.append(_finding(kind, file, where + fault))
+    return tuple(found), whole
+
+
+MISSING = "it is not there"
+
+
+def fault_of(copy: StoredFile, digest: str) -> str | None:
+    """Return what is wrong with the bytes of one copy of a file; None: nothing."""
     try:
-        size = stored.path.stat().st_size
+        if not copy.place.is_local:
+            content = fetch_whole(copy.place)
+            same = hashlib.blake2b(content, digest_size=16).hexdigest() == digest
+            return None if same else f"digest, of {len(content)} bytes of {copy.bytes}"
+        size = copy.path.stat().st_size
+        if size != copy.bytes:
+            return f"it has {size} bytes of {copy.bytes}"
+        same = digest_of(copy.path) == digest
     except FileNotFoundError:
-        yield _finding("file-missing", file, "it is not there")
-        return
+        return MISSING
     except OSError as error:
-        yield _finding("file-damaged", file, str(error.strerror))
-        return
-    if size != stored.bytes:
-        yield _finding("file-damaged", file, f"it has {size} bytes of {stored.bytes}")
-        return
-    try:
-        if digest_of(stored.path) != file.digest:
-            yield _finding("file-damaged", file, f"digest; {_damaged_part(stored)}")
-        elif (part := _damaged_part(stored)) != _NOTHING_ELSE:
-            yield _finding("file-damaged", file, part)
-    except OSError as error:
-        yield _finding("file-damaged", file, str(error.strerror))
+        return str(error.strerror)
+    except SkydbError as error:
+        return MISSING if "missing" in error.what else error.what
+    part = _damaged_part(copy)
+    if same:
+        return part
+    return f"digest; {part}" if part else "digest"
 
 
-_NOTHING_ELSE = "no row is affected"
-
-
-def _damaged_part(stored: StoredFile) -> str:
+def _damaged_part(copy: StoredFile) -> str | None:
     """Name the columns, or the tail, whose checksum differs."""
     try:
-        footer = footer_of(stored)
+        footer = footer_of(copy)
     except DataError as error:
         return error.what.removeprefix("a stored file is damaged: ")
     bad = []
@@ -83,32 +99,47 @@ def _damaged_part(stored: StoredFile) -> str:
             footer.require_whole(range(footer.metadata.num_row_groups), [column])
         except DataError:
             bad.append(column)
-    return f"column{'s' if len(bad) > 1 else ''} {', '.join(bad)}, checksum" if bad else _NOTHING_ELSE
+    return f"column{'s' if len(bad) > 1 else ''} {', '.join(bad)}, checksum" if bad else None
 
 
-def _identity(file: DataFile, footer: Footer, database_id: str) -> Iterator[Finding]:
+@contextmanager
+def _opened(whole: StoredFile) -> Iterator[pq.ParquetFile]:
+    """Open a copy to decode it with its page checksums."""
+    if whole.place.is_local:
+        source: Any = whole.path
+    else:
+        source = pa.BufferReader(fetch_whole(whole.place))
+    with pq.ParquetFile(source, memory_map=True, page_checksum_verification=True) as opened:
+        yield opened
+
+
+def _identity(file: DataFile, metadata: pq.FileMetaData, database_id: str) -> Iterator[Finding]:
     """Compare the footer's key-value metadata with the catalog."""
-    notes = {k.decode(): v.decode() for k, v in (footer.metadata.metadata or {}).items()}
+    notes = {k.decode(): v.decode() for k, v in (metadata.metadata or {}).items()}
     cell = "" if file.norder is None else f"{file.norder}/{file.npix}"
-    expected = {"database": database_id, "table": file.table, "cell": cell, "base": file.base or ""}
+    expected = {
+        "database": database_id, "table": file.table, "cell": cell, "base": file.base or "",
+        "schema_version": str(file.schema_version),
+    }  # fmt: skip
     for key, value in expected.items():
         if notes.get(f"skydb.{key}") != value:
             said = notes.get(f"skydb.{key}")
             yield _finding("file-foreign", file, f"its {key} is {said!r}, the catalog says {value!r}")
 
 
-def _schema(file: DataFile, footer: Footer) -> Iterator[Finding]:
-    """Compare the columns and their types with those declared."""
-    declared = {f.name: f.type for f in TABLES[file.table].arrow}
-    there = {f.name: f.type for f in footer.metadata.schema.to_arrow_schema()}
+def _schema(file: DataFile, table: Table, opened: pq.ParquetFile) -> Iterator[Finding]:
+    """Compare the columns and their types with those declared for the version of the file."""
+    version = file.schema_version
+    declared = {c.name: ARROW_TYPES[c.type_in(version)] for c in table if c.since <= version}
+    there = {f.name: f.type for f in opened.schema_arrow}
     for name in dict.fromkeys([*declared, *there]):
         if declared.get(name) != there.get(name):
             yield _finding("file-schema", file, f"column {name} is {there.get(name)}, declared is {declared.get(name)}")
 
 
-def _bounds(file: DataFile, footer: Footer) -> Iterator[Finding]:
-    if footer.metadata.num_rows != file.rows:
-        yield _finding("file-bounds", file, f"it has {footer.metadata.num_rows} rows, the catalog says {file.rows}")
+def _bounds(file: DataFile, metadata: pq.FileMetaData) -> Iterator[Finding]:
+    if metadata.num_rows != file.rows:
+        yield _finding("file-bounds", file, f"it has {metadata.num_rows} rows, the catalog says {file.rows}")
 
 
 @dataclass
@@ -123,7 +154,7 @@ class _Seen:
     nulls: frozenset[str] = frozenset()
 
 
-def _row_findings(file: DataFile, footer: Footer) -> list[Finding]:
+def _row_findings(file: DataFile, table: Table, opened: pq.ParquetFile) -> list[Finding]:
     """Decode every row group, all columns, and check order, keys and required values.
 
     Raises
@@ -131,17 +162,16 @@ def _row_findings(file: DataFile, footer: Footer) -> list[Finding]:
     OSError, pa.ArrowException
         A page does not decode, or its checksum is wrong.
     """
-    table, seen = TABLES[file.table], _Seen()
-    path = footer.file.path
-    with pq.ParquetFile(path, metadata=footer.metadata, memory_map=True, page_checksum_verification=True) as opened:
-        for group in range(opened.metadata.num_row_groups):
-            _look(seen, table, file, opened.read_row_group(group, use_threads=False).replace_schema_metadata())
+    seen = _Seen()
+    for group in range(opened.metadata.num_row_groups):
+        _look(seen, table, file, opened.read_row_group(group, use_threads=False).replace_schema_metadata())
     return list(_said(file, table, seen))
 
 
 def _look(seen: _Seen, table: Table, file: DataFile, rows: pa.Table) -> None:
     """Add one row group to what was seen."""
-    seen.nulls |= {c.name for c in table if c.required and rows[c.name].null_count}
+    required = {c.name for c in table if c.required} & set(rows.column_names)
+    seen.nulls |= {name for name in required if rows[name].null_count}
     keys = rows.select(list(table.sort))
     if not rows.num_rows:
         return

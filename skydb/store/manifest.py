@@ -59,8 +59,13 @@ def manifest_text(root: Path, snapshot: int) -> bytes | None:
     with reading(root) as connection:
         if connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone() != (snapshot,):
             return None
-        meta = dict(connection.execute("SELECT key, value FROM meta ORDER BY key"))
-        record = recorded_in(connection, snapshot)
+        return manifest_as_told(connection, snapshot)
+
+
+def manifest_as_told(connection: sqlite3.Connection, snapshot: int) -> bytes:
+    """Return the manifest of any snapshot as a catalog tells it; of one but the newest, what came later may show."""
+    meta = dict(connection.execute("SELECT key, value FROM meta ORDER BY key"))
+    record = recorded_in(connection, snapshot)
     return _encoded({"format": FORMAT_VERSION, "database": meta, **_as_json(record)})
 
 

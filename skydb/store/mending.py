@@ -7,10 +7,11 @@ from pathlib import Path
 from .layout import CATALOG, DATA
 
 DERIVE = "run `skydb refresh --all`, which derives objects and object_bands anew"
-RESTORE = "put the database back from a copy, or make it anew from its files"
+RESTORE = "run `skydb fsck`, which says what is wrong, and `skydb fsck --repair`"
 
 _DERIVED = frozenset({"objects", "object_bands"})
-_FROM_COPY = "put this file back from a copy of the database"
+_REPAIR = "put this file back from a copy of the database, or run `skydb fsck --repair`"
+_REBUILD = "run `skydb fsck --rebuild-catalog`, which makes it anew from the manifests in commits/"
 
 
 def how_to_mend(path: Path) -> str:
@@ -19,9 +20,9 @@ def how_to_mend(path: Path) -> str:
     >>> how_to_mend(Path("survey.sky/data/objects/ab.parquet"))
     'run `skydb refresh --all`, which derives objects and object_bands anew'
     >>> how_to_mend(Path("survey.sky/data/images/ab.parquet"))
-    'put this file back from a copy of the database'
+    'put this file back from a copy of the database, or run `skydb fsck --repair`'
     """
     if path.name == CATALOG:
-        return f"{_FROM_COPY}, or from tags/, where each tag keeps the catalog as it was"
+        return _REBUILD
     after = dict(zip(path.parts, path.parts[1:], strict=False))
-    return DERIVE if after.get(DATA) in _DERIVED else _FROM_COPY
+    return DERIVE if after.get(DATA) in _DERIVED else _REPAIR

@@ -32,14 +32,17 @@ Damage = Callable[[Database], object]
 
 
 def small_database(folder: Path) -> Database:
-    """One field seen four times in two bands, and a reference survey over it, in several cells; tagged halfway."""
-    db = new_database(folder / "d.sky", cell_rows=60)
-    night = write_night(folder / "night", exposures=4, stars=40)
+    """One field seen four times in two bands, and a reference survey over it; tagged halfway.
+
+    It lies where four of HEALPix' base pixels meet, so that each exposure is in four cells.
+    """
+    db = new_database(folder / "d.sky")
+    night = write_night(folder / "night", exposures=4, stars=40, ra=45.0, dec=0.0)
     addstar(db, night[:2], workers=1)
     set_tag(db.root, "halfway")
     addstar(db, night[2:], workers=1)
     rng = np.random.default_rng(1)
-    stars = [(i, float(a % 360), float(d)) for i, (a, d) in enumerate(rng.normal((0.0, 10.0), 0.03, (30, 2)))]
+    stars = [(i, float(a % 360), float(d)) for i, (a, d) in enumerate(rng.normal((45.0, 0.0), 0.03, (30, 2)))]
     mapping = mapping_of(folder, REFERENCE + SURVEY_CODES)
     addstar(db, [write_survey(folder / "survey.csv", stars)], mapping=mapping, workers=1)
     return db
@@ -220,7 +223,8 @@ def logged_otherwise(db: Database, **change: int) -> None:
 
 
 def narrow_cell(db: Database) -> None:
-    cell = db.snapshot().cells()[0]
+    file = file_of(db, "measurements")
+    cell = next(c for c in db.snapshot().cells() if c.key == (file.norder, file.npix))
     db.commit(Changes("test", "test", db.snapshot().id, cells=(Cell(*cell.key, cell.host, 1e-4, stale=False),)))
 
 

@@ -10,22 +10,23 @@ from ..output import emit, json_option, steps, workers_option
 @click.command(epilog="Example: skydb fsck survey.sky --deep")
 @click.argument("db", type=click.Path())
 @click.option("--deep", is_flag=True, help="Also compute calibrated values, objects and means anew, and compare.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended, put what cannot into quarantine/.")
 @click.option("--rebuild-catalog", is_flag=True, help="First make the catalog anew, from the manifests in commits/.")
 @workers_option
 @json_option
 def command(
-    db: str, deep: bool, rebuild_catalog: bool, workers: int | None, as_json: bool
+    db: str, deep: bool, repair: bool, rebuild_catalog: bool, workers: int | None, as_json: bool
 ) -> int:  # fmt: skip
     """Check DB against itself: its catalog, every byte of every file, keys, links, counts, bounds.
 
-    Nothing is written without --rebuild-catalog. The exit code is 3 if damage is left.
+    Nothing is written without --repair or --rebuild-catalog. The exit code is 3 if damage is left.
     """
     from skydb.checks.fsck import fsck
     from skydb.checks.rebuild import rebuild_catalog as rebuild
 
     rebuilt = rebuild(db) if rebuild_catalog else None
     with steps() as show:
-        report = fsck(db, deep=deep, workers=workers, progress=show)
+        report = fsck(db, deep=deep, repair=repair, workers=workers, progress=show)
     if as_json:
         emit({**report.as_dict(), "rebuilt": rebuilt}, as_json=True)
     else:

@@ -1,0 +1,334 @@
+"""Mend what `fsck` found, in one commit: what follows from other things is made anew, what is lost is given up.
+
+Second copies first; then the global tables, the cells, and the counts of what is left; then manifests and tags. Files
+that are given up are moved to `quarantine/` when the commit is done.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from skydb.calibration.apply import ImageTerms
+from skydb.calibration.columns import int_column
+from skydb.calibration.derive import ImageSources
+from skydb.calibration.photcode_terms import PhotcodeTerms
+from skydb.calibration.recalibrate import sky_of
+from skydb.database import Database
+from skydb.errors import BusyError, CommitConflict
+from skydb.kernels.distinct import is_among
+from skydb.parallel.executor import Executor
+from skydb.schema.tables import TABLES
+from skydb.store.catalog import alive, reading
+from skydb.store.cells import Cell
+from skydb.store.changes import WHOLE_SKY, Changes, LogEntry
+from skydb.store.files import DataFile
+from skydb.store.history import logged_files
+from skydb.store.parquet import sort_rows
+from skydb.store.scratch import Scratch, only_mover, scratch
+from skydb.store.snapshot import FILE_COLUMNS, Snapshot
+from skydb.store.tags import publish_tag
+from skydb.store.transfer import copy_whole
+
+from .findings import KINDS, Finding
+from .images import Images, indexed_images
+from .keys import Ints, counted
+from .manifests import rewrite_manifests
+from .mend_cells import CellPlan, LostRows, MendedCell, MendTask, mend_cell
+from .mend_globals import GlobalPlan, MendedGlobals, mend_globals
+from .quarantine import give_up
+from .report import Loss, Mended
+from .stored import check_bytes
+
+UNREADABLE = frozenset({"file-missing", "file-damaged", "file-foreign", "file-schema", "null-required"})
+UNTIDY = frozenset({"file-bounds", "file-unsorted", "id-outside"})
+RECALIBRATED = frozenset({"pair-misaligned", "calibrated-differ"})
+GLOBAL_KINDS = {
+    "image-unindexed": ("images",), "solution-missing": ("images_cal",), "exposure-missing": ("exposures",),
+    "photcode-missing": ("photcodes",),
+}  # fmt: skip
+"""Which global table each finding has put in order."""
+COPIED = frozenset({"file-missing", "file-damaged", "old-file-damaged", "backup-damaged"})
+
+
+def repaired(
+    db: Database, findings: Sequence[Finding], executor: Executor
+) -> tuple[tuple[Mended, ...], tuple[Loss, ...]]:
+    """Mend what can be mended of some findings on the newest snapshot; say what was done, and what is lost.
+
+    Raises
+    ------
+    BusyError
+        Another writer changed the database meanwhile.
+    """
+    todo = [f for f in findings if KINDS[f.kind].repair or f.kind == "old-file-damaged"]
+    copied = _copied_again(db, [f for f in todo if f.kind in COPIED])
+    whole = {m.file for m in copied}
+    left = [f for f in todo if f.file not in whole and f.kind not in {"old-file-damaged", "backup-damaged"}]
+    rows, lost = _committed(db, left, executor) if any(f.table or f.cell for f in left) else ((), ())
+    return (*copied, *rows, *_published(db, left)), lost
+
+
+def _copied_again(db: Database, findings: Iterable[Finding]) -> list[Mended]:
+    """Replace damaged copies of files by whole ones, where there is one on another host."""
+    done, snapshot = [], db.snapshot()
+    paths = {f.file for f in findings if f.file}
+    with only_mover(db.root), scratch(db.root) as place:
+        for file in _files_named(db, paths):
+            stored = snapshot.stored(file)
+            found, whole = check_bytes(file, snapshot)
+            if whole is None or not found:
+                continue
+            for copy in (c for c in stored.places if c != whole.place):
+                copy_whole([whole.place], copy, file.digest, spare=place.path / f"{file.name}.spare")
+                what = f"copied again from host {whole.place.host} to host {copy.host}"
+                done.append(Mended(what, file.table, _cell_text(file), file.path))
+    return done
+
+
+def _files_named(db: Database, paths: Iterable[str | None]) -> list[DataFile]:
+    """Return the files of some paths, of any snapshot."""
+    found = []
+    with reading(db.root) as connection:
+        for path in paths:
+            row = connection.execute(f"SELECT {FILE_COLUMNS} FROM files WHERE path = ? LIMIT 1", (path,)).fetchone()
+            if row:
+                found.append(DataFile(*row))
+    return found
+
+
+def _cell_text(file: DataFile) -> str | None:
+    return None if file.norder is None else f"{file.norder}/{file.npix}"
+
+
+def _published(db: Database, findings: Iterable[Finding]) -> list[Mended]:
+    """Write manifests and copies of tags that are missing or damaged."""
+    done = []
+    for path in (db.root / f.file for f in findings if f.kind == "tag-unpublished" and f.file):
+        path.unlink(missing_ok=True)
+        publish_tag(db.root, path.stem)
+        done.append(Mended("published again", file=str(path.relative_to(db.root))))
+    lost = [f.file for f in findings if f.kind == "manifest-missing" and f.file]
+    with tempfile.TemporaryDirectory(prefix="skydb-fsck-") as folder:
+        if lost and rewrite_manifests(db.root, [int(Path(file).stem) for file in lost], Path(folder)):
+            done += [Mended("written from the catalog", file=file) for file in lost]
+    return done
+
+
+def _committed(
+    db: Database, findings: Sequence[Finding], executor: Executor
+) -> tuple[tuple[Mended, ...], tuple[Loss, ...]]:
+    """Mend rows, in one commit, and move what was given up out of the way."""
+    snapshot = db.snapshot()
+    with scratch(db.root) as place:
+        job = _Repair(db, snapshot, place, executor, findings)
+        changes = job.changes()
+        try:
+            number = db.commit(changes)
+        except CommitConflict as error:
+            raise BusyError(f"the database changed meanwhile: {error}", str(db.root), "run it again") from error
+    kept = {
+        file.name: give_up(db.root, file, snapshot.stored(file).places)
+        for file in job.files if file.name in job.unreadable and file.name in changes.replaces
+    }  # fmt: skip
+    return job.mended(number), job.losses(kept)
+
+
+class _Repair:
+    """One repair of rows under way: what it found to do, what it did, what is lost."""
+
+    def __init__(
+        self, db: Database, snapshot: Snapshot, place: Scratch, executor: Executor, findings: Sequence[Finding]
+    ) -> None:
+        self.db, self.snapshot, self.place, self.executor, self.findings = db, snapshot, place, executor, findings
+        self.files = _files_named(db, {f.file for f in findings if f.file})
+        by_path = {f.path: f.name for f in self.files}
+        self.unreadable = frozenset(by_path[f.file] for f in findings if f.kind in UNREADABLE and f.file in by_path)
+        self.untidy = frozenset(
+            by_path[f.file] for f in findings if f.kind in UNTIDY and f.file in by_path
+        ) - self.unreadable  # fmt: skip
+        self.cells: list[MendedCell] = []
+        self.globals = MendedGlobals()
+        self.digest_of: dict[int, str] = {}
+        self.lost_of: dict[str, int] = {}
+        self.logged: dict[str, LogEntry] = {}
+
+    def changes(self) -> Changes:
+        """Write what is to be, and return the commit that makes it so."""
+        with reading(self.db.root) as connection:
+            known = indexed_images(connection, self.snapshot.id)
+            self.digest_of = dict(connection.execute(f"SELECT image_id, digest FROM image_index WHERE {self._alive}"))
+            self.globals = self._globals(connection, known)
+        images = known[~is_among(known, self.globals.dropped)]
+        self.cells = self._cells(images)
+        counts = self._counts(images)
+        if any(made.lost for made in self.cells):
+            images, counts = self._without_empty(images, counts)
+        self._count_images(images, counts)
+        log = self._log(images, counts)
+        adds = [self.place.store(self.snapshot, rows, name) for name, rows in self.globals.rows.items()]
+        old = [f.name for name in self.globals.rows for f in self.snapshot.files(name)]
+        written = [made.written for made in self.cells]
+        return Changes(
+            "repair", "fsck --repair", self.snapshot.id, adds=(*adds, *(f for w in written for f in w.adds)),
+            replaces=(*old, *(n for w in written for n in w.replaces)), cells=tuple(w.cell for w in written),
+            log=tuple(log), ends_log=tuple(entry.digest for entry in log),
+            ends_images=tuple(self.globals.dropped.tolist()), reads=WHOLE_SKY,
+            writes=sky_of([w.cell for w in written]), uses_calibration=True,
+            replaces_globals=tuple(self.globals.rows),
+        )  # fmt: skip
+
+    @property
+    def _alive(self) -> str:
+        return alive(self.snapshot.id)
+
+    def _globals(self, connection: sqlite3.Connection, known: Ints) -> MendedGlobals:
+        tables = {f.table for f in self.findings if f.kind in UNREADABLE | UNTIDY | {"image-twice"} and f.table}
+        tables |= {name for f in self.findings for name in GLOBAL_KINDS.get(f.kind, ())}
+        query = f"SELECT image_id, image_key, exposure_id FROM image_index WHERE {self._alive}"
+        keys = {i: (key, e) for i, key, e in connection.execute(query)} if "images" in tables else {}
+        plan = GlobalPlan(self.unreadable, frozenset(t for t in tables if TABLES[t].kind == "global"), known, keys)
+        return mend_globals(self.snapshot, plan, partial(self._older, connection), self.executor)
+
+    def _older(self, connection: sqlite3.Connection, table: str) -> list[DataFile]:
+        query = (
+            f"SELECT {FILE_COLUMNS} FROM files WHERE table_name = ? AND end_snapshot IS NOT NULL"
+            " ORDER BY begin_snapshot DESC"
+        )
+        return [DataFile(*row) for row in connection.execute(query, (table,))]
+
+    def _cells(self, images: Ints) -> list[MendedCell]:
+        """Mend the cells that have findings; all where images are given up, or solutions were made anew."""
+        everywhere = bool(len(self.globals.dropped)) or "images_cal" in self.globals.rows
+        named = {f.cell for f in self.findings if f.cell}
+        plans = [self._plan(c) for c in self.snapshot.cells() if everywhere or str(c) in named]
+        if not plans:
+            return []
+        task = self._task(images)
+        return list(self.executor.map(partial(mend_cell, task=task), plans))
+
+    def _plan(self, cell: Cell) -> CellPlan:
+        mine = {f.kind for f in self.findings if f.cell == str(cell)}
+        anew = bool(mine & RECALIBRATED) or "images_cal" in self.globals.rows
+        return CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew)
+
+    def _task(self, ids: Ints) -> MendTask:
+        """Put what the tasks need of images where they map it."""
+        rows = self._table("images")
+        order = np.argsort(int_column(rows, "image_id"))
+        rows = rows.take(pa.array(order))
+        paths = [self.place.path / f"repair-{name}.arrow" for name in ("images", "terms", "sources")]
+        Images(int_column(rows, "image_id"), int_column(rows, "code")).save(paths[0])
+        terms = ImageTerms.of(rows, self._table("images_cal"))
+        terms.save(paths[1])
+        ImageSources(terms.image_id, terms.source).save(paths[2])
+        photcodes = PhotcodeTerms.from_table(self._table("photcodes"))
+        return MendTask(self.snapshot, self.place, paths[0], paths[1], paths[2], photcodes)
+
+    def _table(self, name: str) -> pa.Table:
+        """Return a global table as it is to be."""
+        return self.globals.rows[name] if name in self.globals.rows else self.snapshot.read_global(name)
+
+    def _counts(self, images: Ints) -> Ints:
+        """Count the measurements of each image as they are to be."""
+        counts = np.zeros(len(images), dtype=np.int64)
+        done = {made.written.cell.key for made in self.cells}
+        left = [cell for cell in self.snapshot.cells() if cell.key not in done]
+        parts = [(made.image_id, made.count) for made in self.cells]
+        for ids, count in [*parts, *self.executor.map(partial(count_cell, snapshot=self.snapshot), left)]:
+            there = is_among(ids, images)
+            counts[np.searchsorted(images, ids[there])] += count[there]
+        return counts
+
+    def _without_empty(self, images: Ints, counts: Ints) -> tuple[Ints, Ints]:
+        """Give up images all of whose measurements are lost, so that ingesting their files again brings them back."""
+        rows = self._table("images_cal")
+        had = int_column(rows, "image_id")[int_column(rows, "n_measurements") > 0]
+        empty = (counts == 0) & is_among(images, np.sort(had))
+        if empty.any():
+            self.globals.dropped = np.sort(np.concatenate([self.globals.dropped, images[empty]]))
+            for name in ("images", "images_cal"):
+                rows = self._table(name)
+                stays = ~is_among(int_column(rows, "image_id"), images[empty])
+                self.globals.put(name, rows.filter(pa.array(stays)), f"{int(empty.sum())} images given up")
+        return images[~empty], counts[~empty]
+
+    def _count_images(self, images: Ints, counts: Ints) -> None:
+        """Have `images_cal` count what is there."""
+        rows = self._table("images_cal")
+        ids = int_column(rows, "image_id")
+        right = counts[np.searchsorted(images, ids)]
+        if not np.array_equal(int_column(rows, "n_measurements", missing=-1), right):
+            at = rows.column_names.index("n_measurements")
+            rows = rows.set_column(at, "n_measurements", pa.array(right.astype(np.int32)))
+            done = self.globals.done.get("images_cal", "")
+            self.globals.rows["images_cal"] = sort_rows(rows, "images_cal")
+            self.globals.done["images_cal"] = f"{done}; counted anew" if done else "measurements counted anew"
+
+    def _log(self, images: Ints, counts: Ints) -> list[LogEntry]:
+        """Return the entries of the ingest log whose files lost rows or images, as they are to be."""
+        if not len(self.globals.dropped) and not any(made.lost for made in self.cells):
+            return []
+        stored: dict[str, int] = {}
+        for image, count in zip(images.tolist(), counts.tolist(), strict=True):
+            stored[self.digest_of[image]] = stored.get(self.digest_of[image], 0) + count
+        dropped: dict[str, int] = {}
+        for image in self.globals.dropped.tolist():
+            dropped[self.digest_of[image]] = dropped.get(self.digest_of[image], 0) + 1
+        entries = []
+        for digest, entry in logged_files(self.snapshot, set(self.digest_of.values())).items():
+            missing = entry.n_measurements - entry.n_deleted_measurements - stored.get(digest, 0)
+            if missing > 0 or digest in dropped:
+                self.lost_of[digest] = missing
+                self.logged[digest] = entry
+                kept = entry.n_matched + entry.n_new - entry.n_deleted
+                entries.append(replace(
+                    entry, n_deleted=entry.n_deleted + min(missing, kept),
+                    n_deleted_measurements=entry.n_deleted_measurements + missing,
+                    n_deleted_images=entry.n_deleted_images + dropped.get(digest, 0),
+                ))  # fmt: skip
+        return entries
+
+    def mended(self, number: int) -> tuple[Mended, ...]:
+        """Say what was done."""
+        tables = [Mended(done, table=name, snapshot=number) for name, done in self.globals.done.items()]
+        cells = [
+            Mended("; ".join(made.done) or "bounds and counts set", cell=str(made.written.cell), snapshot=number)
+            for made in self.cells
+        ]
+        return (*tables, *cells)
+
+    def losses(self, kept: dict[str, str | None]) -> tuple[Loss, ...]:
+        """Say what is lost, where its damaged file lies now, and what to ingest again."""
+        losses = [self._loss(lost, str(made.written.cell), kept) for made in self.cells for lost in made.lost]
+        if len(self.globals.dropped):
+            images = tuple(self.globals.dropped.tolist())
+            where = next((kept[f.name] for f in self.files if f.table == "images" and f.name in kept), None)
+            losses.append(Loss("images", None, len(images), where, images, self._names(images)))
+        return tuple(losses)
+
+    def _loss(self, lost: LostRows, cell: str, kept: dict[str, str | None]) -> Loss:
+        digests = [d for d, missing in self.lost_of.items() if missing]
+        images = lost.images or tuple(i for i, d in self.digest_of.items() if d in digests)
+        measured = lost.file.table.startswith("measurements")
+        return Loss(
+            lost.file.table, cell, lost.rows, kept.get(lost.file.name), images if measured else (),
+            self._names(images) if measured else (),
+        )  # fmt: skip
+
+    def _names(self, images: Iterable[int]) -> tuple[str, ...]:
+        digests = {self.digest_of[i] for i in images if i in self.digest_of}
+        return tuple(sorted(self.logged[d].file for d in digests if d in self.logged))
+
+
+def count_cell(cell: Cell, *, snapshot: Snapshot) -> tuple[Ints, Ints]:
+    """Count the measurements of a sound cell by image."""
+    rows = snapshot.read_cell("measurements", cell, ["image_id"])
+    return counted(int_column(rows, "image_id"))

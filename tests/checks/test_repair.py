@@ -1,0 +1,154 @@
+"""What a repair mends is as it was before the damage; what it cannot mend it says, and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skydb.checks.fsck import fsck
+from skydb.checks.report import FsckReport
+from skydb.database import Database
+from skydb.ingest.addstar import addstar
+from skydb.store.history import catalog_table
+from tests.checks.damages import DAMAGES, file_of, flip, path_of
+from tests.ingest.skies import assert_same, check_conservation, contents
+
+QUICK = {"manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded"}
+MENDED = [
+    pytest.param(kind, number, marks=() if kind in QUICK and not number else pytest.mark.slow) for kind in (
+        "manifest-missing", "tag-unpublished", "file-foreign", "file-schema", "file-bounds", "file-unsorted",
+        "pair-broken", "pair-misaligned", "object-twice", "seed-missing", "founder-missing", "objects-differ",
+        "drift-exceeded", "image-count", "calibrated-differ", "derived-differ", "image-twice",
+    ) for number in range(len(DAMAGES[kind]))
+]  # fmt: skip
+"""Damages after which everything can be had again; some of them quickly."""
+FOLLOWING = ("objects", "object_bands", "measurements_cal", "object_seeds")
+
+
+def repaired(db: Database) -> FsckReport:
+    report = fsck(db, deep=True, repair=True, workers=1)
+    assert report.found
+    return report
+
+
+@pytest.mark.parametrize(("kind", "number"), MENDED)
+def test_what_follows_from_the_rest_is_made_again_as_it_was(db: Database, kind: str, number: int) -> None:
+    before = contents(db)
+    DAMAGES[kind][number](db)
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert report.lost == ()
+    assert_same(contents(db), before)
+
+
+@pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
+@pytest.mark.parametrize("table", FOLLOWING)
+def test_file_that_follows_from_others_is_made_again(db: Database, table: str, harm: Callable[[Path], None]) -> None:
+    before = contents(db)
+    file = file_of(db, table)
+    harm(path_of(db, file))
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert report.lost == ()
+    assert_same(contents(db), before)
+    assert {f.kind for f in report.findings} <= {"quarantined"}
+    kept = db.root / "quarantine" / file.path
+    assert kept.exists() or kept.with_name(f"{kept.name}.missing").exists()
+
+
+def test_lost_raw_rows_are_said_and_kept_and_counted(db: Database) -> None:
+    file = file_of(db, "measurements")
+    flip(path_of(db, file))
+    damaged = path_of(db, file).read_bytes()
+    report = repaired(db)
+    assert report.clean, report.text()
+    (loss,) = (loss for loss in report.lost if loss.table == "measurements")
+    assert (loss.cell, loss.rows) == (f"{file.norder}/{file.npix}", file.rows)
+    assert len(loss.images) > 0
+    assert loss.files
+    assert (db.root / str(loss.quarantine)).read_bytes() == damaged
+    log = catalog_table(db.snapshot(), "ingest_log").to_pylist()
+    assert sum(entry["n_deleted_measurements"] for entry in log) == file.rows
+    assert sum(f.rows for f in db.snapshot().files("measurements")) == sum(
+        e["n_measurements"] - e["n_deleted_measurements"] for e in log
+    )
+
+
+def test_images_that_lost_their_rows_come_back_when_their_files_are_ingested_again(
+    db: Database, pristine: Database
+) -> None:
+    before = contents(pristine)
+    flip(path_of(db, file_of(db, "images", 1)))
+    report = repaired(db)
+    assert report.clean, report.text()
+    (loss,) = (loss for loss in report.lost if loss.table == "images")
+    assert loss.files
+    assert set(loss.images).isdisjoint(contents(db, ["images"])["images"]["image_id"].to_pylist())
+    addstar(db, [f for f in loss.files if f.endswith(".cmf")], workers=1)
+    assert fsck(db, deep=True, workers=1).clean
+    came = set(contents(db, ["images"])["images"]["image_id"].to_pylist())
+    assert set(loss.images) & set(before["images"]["image_id"].to_pylist()) <= came
+
+
+def test_solutions_come_back_from_the_calibrated_measurements(db: Database) -> None:
+    before = contents(db)
+    flip(path_of(db, file_of(db, "images_cal")))
+    report = repaired(db)
+    assert report.clean, report.text()
+    after = contents(db)
+    for name in ("mcal", "zero_point", "mcal_slope"):
+        was, now = (held["images_cal"][name].to_pylist() for held in (before, after))
+        assert now == pytest.approx(was, abs=1e-6)
+    was, now = (held["measurements"]["mag"].to_pylist() for held in (before, after))
+    assert now == pytest.approx(was, abs=1e-6)
+    assert after["images_cal"]["n_measurements"].equals(before["images_cal"]["n_measurements"])
+
+
+@pytest.mark.parametrize("kind", ["exposure-missing", "photcode-missing", "solution-missing", "image-unindexed"])
+def test_other_tables_of_images_are_mended(db: Database, kind: str) -> None:
+    DAMAGES[kind][0](db)
+    report = repaired(db)
+    assert report.clean, report.text()
+
+
+@pytest.mark.parametrize("kind", ["id-outside", "image-missing", "null-required"])
+def test_rows_that_cannot_be_are_given_up(db: Database, kind: str) -> None:
+    DAMAGES[kind][0](db)
+    report = repaired(db)
+    assert report.clean, report.text()
+
+
+def test_several_damages_at_once_are_mended(db: Database) -> None:
+    before = contents(db)
+    for table, number in (("objects", 0), ("measurements_cal", 0), ("object_seeds", 1), ("object_bands", 2)):
+        flip(path_of(db, file_of(db, table, number)))
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert_same(contents(db), before)
+
+
+def test_report_after_a_repair_is_what_another_check_says(db: Database) -> None:
+    flip(path_of(db, file_of(db, "objects")))
+    assert repaired(db).findings == fsck(db, deep=True, workers=1).findings
+
+
+def test_sound_database_is_left_alone(db: Database) -> None:
+    head = db.snapshot().id
+    report = fsck(db, repair=True, workers=1)
+    assert (report.clean, report.found, report.mended) == (True, (), ())
+    assert db.snapshot().id == head
+
+
+def test_older_snapshots_are_not_mended_and_said(db: Database) -> None:
+    DAMAGES["old-file-damaged"][0](db)
+    report = fsck(db, repair=True, workers=1)
+    assert {f.kind for f in report.findings} == {"old-file-damaged"}
+    assert not report.clean
+
+
+def test_conservation_holds_after_a_repair(db: Database) -> None:
+    flip(path_of(db, file_of(db, "measurements_cal")))
+    assert repaired(db).clean
+    check_conservation(db)
