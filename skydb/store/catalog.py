@@ -40,19 +40,25 @@ def refuse_network_file_system(root: Path) -> None:
     UsageError
         The directory lies on a network file system.
     """
+    kind = network_file_system(root)
+    if kind is not None:
+        raise UsageError(
+            f"the catalog may not lie on a network file system ({kind})", str(root.resolve()),
+            "create the database on a local disk of the coordinator; its data may lie on other hosts",
+        )  # fmt: skip
+
+
+def network_file_system(root: Path) -> str | None:
+    """Return the kind of network file system on which a directory lies; None: it lies on none that is known."""
     if not MOUNTS.exists():
-        return
+        return None
     best, kind = "", ""
     target = str(root.resolve())
     for line in MOUNTS.read_text().splitlines():
         _, point, file_system = line.split()[:3]
         if (target == point or target.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
             best, kind = point, file_system
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise UsageError(
-            f"the catalog may not lie on a network file system ({kind})", target,
-            "create the database on a local disk of the coordinator; its data may lie on other hosts",
-        )  # fmt: skip
+    return kind if kind in NETWORK_FILE_SYSTEMS else None
 
 
 def create_catalog(root: Path, meta: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ zeros in their place.
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import weakref
 import zlib
@@ -86,7 +87,11 @@ def fetched(home: str, tag: str) -> FetchedCopy:
 
 def renewed(home: str, tag: str) -> FetchedCopy:
     """Fetch a copy once more, after what an older one said was no longer so; not more often than once in a minute."""
-    return _renewed(home, tag, int(time.monotonic() // _RENEWED_SECONDS))
+    with _renewing:  # of many threads that miss a file, one fetches
+        return _renewed(home, tag, int(time.monotonic() // _RENEWED_SECONDS))
+
+
+_renewing = threading.Lock()
 
 
 @lru_cache(maxsize=2)

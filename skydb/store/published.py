@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from skydb.errors import UsageError
 
-from .catalog import FORMAT_VERSION, reading
+from .catalog import FORMAT_VERSION, network_file_system, reading
 from .catalog_copies import FetchedCopy, fetched, known_tags, place_of, require_whole
 from .layout import CATALOG, tag_path
 from .leases import Lease, pinning, take_lease
@@ -16,10 +17,13 @@ from .snapshot import Snapshot, snapshot_number
 
 
 def is_read_as_published(root: Path, at: int | str | None) -> bool:
-    """Say whether a database in a folder is read from a tag's published copy: where its catalog may not be written."""
+    """Say whether a database in a folder is read from a tag's published copy.
+
+    It is where its catalog may not be written, or lies on a network file system, where SQLite's locks do not hold.
+    """
     if not isinstance(at, str) or at.isdigit() or not tag_path(root, at).is_file():
         return False
-    return not os.access(root / CATALOG, os.W_OK)
+    return not os.access(root / CATALOG, os.W_OK) or network_file_system(root) is not None
 
 
 def published_snapshot(home: str, at: int | str | None) -> Snapshot:
@@ -35,10 +39,13 @@ def published_snapshot(home: str, at: int | str | None) -> Snapshot:
     Raises
     ------
     UsageError
-        No tag is given, there is no such tag, or it is of another format.
+        No tag is given, there is no such tag, or it is of another format; the URL has a password in it.
     DataError, BusyError
         The tag's copy of the catalog is damaged, or cannot be had.
     """
+    if is_url(home) and urlsplit(home).password is not None:
+        todo = "put it into ~/.netrc, and leave it out of the URL"
+        raise UsageError("a password in a URL would show in errors", urlsplit(home).hostname, todo)
     if not isinstance(at, str) or at.isdigit():
         what = "a database at a URL is asked by one of its tags" if at is None else f"{at} is no tag"
         raise UsageError(what, home, f'say which, as in at="PV3" or --at PV3; {known_tags(home)}')

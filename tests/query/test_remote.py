@@ -21,7 +21,8 @@ from skydb.database import Database
 from skydb.errors import BusyError, DataError, SkydbError, UsageError
 from skydb.query.connection import Connection, connect
 from skydb.query.results import Result
-from skydb.store import checksums, copies, fetching
+from skydb.store import catalog_copies, checksums, copies, fetching
+from skydb.store.roots import Place
 from skydb.store.tags import set_tag
 from skydb.tools.cli import main
 from tests.query.databases import FIELDS
@@ -326,6 +327,54 @@ def test_files_without_a_home_are_read_from_hosts_of_their_own(
     with connect(root) as con:
         assert con.snapshot.is_far
         require_same(con, answers, star)
+
+
+def test_reader_of_an_older_tag_finds_what_was_moved_since(
+    published: Path, in_memory: str, answers: dict[str, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tag's copy, written anew after a move, is fetched once more: once for all files."""
+    memory = fsspec.filesystem("memory")
+    memory.cp(f"/skydb-remote/{NAME}", f"/skydb-remote/moved/{NAME}", recursive=True)
+    con = connect(f"memory://skydb-remote/moved/{NAME}", at=TAG)
+    assert QUESTIONS["cone"](con).arrow().equals(answers["cone"])
+    checksums._fetched.clear()
+    memory.mv(f"/skydb-remote/moved/{NAME}/data", "/skydb-remote/elsewhere/data", recursive=True)
+    tag = tmp_path / "moved.sqlite"
+    shutil.copy(published / "tags" / f"{TAG}.sqlite", tag)
+    with closing(sqlite3.connect(tag)) as catalog, catalog:
+        catalog.execute("UPDATE hosts SET root = 'memory://skydb-remote/elsewhere'")
+    catalog_copies.seal(tag)
+    memory.pipe_file(f"/skydb-remote/moved/{NAME}/tags/{TAG}.sqlite", tag.read_bytes())
+    fetched: list[str] = []
+    whole = catalog_copies.fetch_whole
+
+    def counted(place: Place) -> bytes:
+        fetched.append(place.url)
+        return whole(place)
+
+    monkeypatch.setattr(catalog_copies, "fetch_whole", counted)
+    with con:
+        for name in ("cone", "whole cells", "images side by side"):
+            assert QUESTIONS[name](con).arrow().equals(answers[name])
+    assert len(fetched) == 1
+
+
+def test_tag_on_a_network_file_system_is_read_from_its_own_copy(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(published, at=TAG) as con:
+        assert con.snapshot.root == published
+    monkeypatch.setattr("skydb.store.published.network_file_system", lambda root: "nfs4")
+    with connect(published, at=TAG) as con:
+        assert con.snapshot.root.name == f"{TAG}.sqlite"
+    with connect(published) as con:
+        assert con.snapshot.root == published
+
+
+def test_password_in_a_url_is_refused_without_showing_it() -> None:
+    with pytest.raises(UsageError, match="a password in a URL would show") as error:
+        connect(f"https://me:secret@archive.example/{NAME}", at=TAG)
+    assert "secret" not in str(error.value)
 
 
 SCRIPT = """
