@@ -9,19 +9,18 @@ files and images came and went says the rest.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import reduce
-from itertools import groupby
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .catalog import reading
-from .cells import Cell
+from .cells import OBJECT_ORDER
 from .snapshot import Snapshot
 
-Key = tuple[str, int | None, int | None]
-"""Table, order and pixel; both None for a global table."""
+GLOBAL = -1
+"""Stands for order and pixel of what belongs to no cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,6 @@ class Counts:
     files_removed: int = 0
     bytes_added: int = 0
     bytes_removed: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.added + other.added, self.removed + other.removed, self.rewritten + other.rewritten,
-            self.recalibrated + other.recalibrated, self.files_added + other.files_added,
-            self.files_removed + other.files_removed, self.bytes_added + other.bytes_added,
-            self.bytes_removed + other.bytes_removed,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +95,12 @@ class Difference:
     """What is in the snapshot `after` and was not in `before`, and the other way round; either may be the older.
 
     `commits` counts the commits between the two by their kinds; `calibrations` are those that came with one of them,
-    `tags` the names of the two snapshots and of those between. `cells` lists sky tables only.
+    `tags` the names of the two snapshots and of those between. `counted` has the counts of `cells` as arrays.
     """
 
     before: State
     after: State
     tables: tuple[TableDifference, ...]
-    cells: tuple[CellDifference, ...]
     files_came: tuple[IngestedFile, ...]
     files_went: tuple[IngestedFile, ...]
     images_came: tuple[int, ...]
@@ -118,36 +108,40 @@ class Difference:
     calibrations: tuple[SolvedCalibration, ...]
     commits: dict[str, int]
     tags: dict[str, int]
+    counted: CellCounts = field(repr=False, compare=False)
+
+    @cached_property
+    def cells(self) -> tuple[CellDifference, ...]:
+        """What changed cell by cell, of the sky tables."""
+        return tuple(self.counted.cells())
 
 
 def difference(before: Snapshot, after: Snapshot) -> Difference:
     """Return what differs between two snapshots of a database."""
     with reading(before.root) as connection:
         asked = _Asked(connection, before.id, after.id)
-        counts = _counts(asked.files(after.id, before.id), asked.files(before.id, after.id))
+        counted = _counted(asked.files(after.id, before.id), asked.files(before.id, after.id))
         return Difference(
-            before=asked.state(before.id), after=asked.state(after.id), tables=tuple(_by_table(counts)),
-            cells=tuple(_by_cell(counts)), commits=asked.commits(), tags=asked.tags(),
+            before=asked.state(before.id), after=asked.state(after.id), tables=tuple(counted.tables()),
+            commits=asked.commits(), tags=asked.tags(),
             calibrations=asked.calibrations(),
             files_came=asked.ingested(after.id, before.id), files_went=asked.ingested(before.id, after.id),
             images_came=asked.images(after.id, before.id), images_went=asked.images(before.id, after.id),
+            counted=counted,
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """What one snapshot alone has of a table in a cell; `same_base`: calibrated rows whose raw file both have."""
+@dataclass(frozen=True)
+class _Alone:
+    """What one snapshot alone has, by table and cell: rows, bytes, files, and calibrated rows whose raw file both have.
 
-    rows: int = 0
-    bytes: int = 0
-    files: int = 0
-    same_base: int = 0
+    `norder` and `npix` are (N,), GLOBAL for global tables, `numbers` is (N, 4).
+    """
 
-    def __add__(self, other: _Rows) -> _Rows:
-        return _Rows(
-            self.rows + other.rows, self.bytes + other.bytes, self.files + other.files,
-            self.same_base + other.same_base,
-        )  # fmt: skip
+    table: tuple[str, ...]
+    norder: NDArray[np.int64]
+    npix: NDArray[np.int64]
+    numbers: NDArray[np.int64]
 
 
 class _Asked:
@@ -169,20 +163,21 @@ class _Asked:
         )  # fmt: skip
         other = old if has == new else new
         life = f"SELECT 1 FROM {table} AS life WHERE life.{key} = {table}.{key} AND life.begin_snapshot <= {other}"
+        if table == "files":  # its name is indexed, live or not
+            return f"{alone} AND NOT EXISTS ({life} AND (life.end_snapshot IS NULL OR life.end_snapshot > {other}))"
         live, ended = f"{life} AND life.end_snapshot IS NULL", f"{life} AND life.end_snapshot > {other}"
         return f"{alone} AND NOT EXISTS ({live}) AND NOT EXISTS ({ended})"  # each has an index
 
-    def files(self, has: int, lacks: int) -> dict[Key, _Rows]:
+    def files(self, has: int, lacks: int) -> _Alone:
         """Return what the files hold that one snapshot sees and the other does not, by table and cell."""
-        if has == lacks:
-            return {}
         base = f"EXISTS (SELECT 1 FROM files AS raw WHERE raw.name = files.base AND {_sees('raw', lacks)})"
-        found = self._connection.execute(
-            f"SELECT table_name, norder, npix, SUM(rows), SUM(bytes), COUNT(*),"
+        found = () if has == lacks else self._connection.execute(
+            f"SELECT table_name, COALESCE(norder, {GLOBAL}), COALESCE(npix, {GLOBAL}), SUM(rows), SUM(bytes), COUNT(*),"
             f" SUM(CASE WHEN base IS NOT NULL AND {base} THEN rows ELSE 0 END)"
             f" FROM files WHERE {self._only('files', 'name', has)} GROUP BY table_name, norder, npix"
-        )
-        return {(table, norder, npix): _Rows(*numbers) for table, norder, npix, *numbers in found}
+        ).fetchall()  # fmt: skip
+        numbers = np.array([row[1:] for row in found], dtype=np.int64).reshape(-1, 6)
+        return _Alone(tuple(row[0] for row in found), numbers[:, 0], numbers[:, 1], numbers[:, 2:])
 
     def ingested(self, has: int, lacks: int) -> tuple[IngestedFile, ...]:
         """Return the ingested files that one snapshot has and the other has not."""
@@ -233,61 +228,83 @@ def _sees(rows: str, at: int) -> str:
     return f"{rows}.begin_snapshot <= {at} AND ({rows}.end_snapshot IS NULL OR {rows}.end_snapshot > {at})"
 
 
-def _counts(came: dict[Key, _Rows], went: dict[Key, _Rows]) -> dict[Key, Counts]:
-    """Return what changed by table and cell, in the order of tables and of the sky."""
-    keys = {(norder, npix) for _, norder, npix in (*came, *went) if norder is not None and npix is not None}
-    coarser = common_ancestors(keys)
-    sides = [_gathered(side, coarser) for side in (came, went)]
-    every = sorted({*sides[0], *sides[1]}, key=_place)
-    return {key: _compared(*(side.get(key, _Rows()) for side in sides)) for key in every}
+@dataclass(frozen=True)
+class CellCounts:
+    """What changed by table and cell, in the order of tables and of the sky.
 
-
-def _gathered(side: dict[Key, _Rows], coarser: dict[tuple[int, int], tuple[int, int]]) -> dict[Key, _Rows]:
-    """Return the rows of one side by table and common cell."""
-    gathered: dict[Key, _Rows] = {}
-    for (table, norder, npix), rows in side.items():
-        cell = (None, None) if norder is None or npix is None else coarser[norder, npix]
-        before = gathered.get((table, *cell))
-        gathered[(table, *cell)] = rows if before is None else before + rows
-    return gathered
-
-
-def _place(key: Key) -> tuple[str, int, int]:
-    table, norder, npix = key
-    return (table, -1, -1) if norder is None or npix is None else (table, Cell(norder, npix).lo, norder)
-
-
-def _compared(came: _Rows, went: _Rows) -> Counts:
-    recalibrated = min(came.same_base, went.same_base)
-    more = came.rows - went.rows
-    return Counts(
-        added=max(more, 0), removed=max(-more, 0), rewritten=min(came.rows, went.rows) - recalibrated,
-        recalibrated=recalibrated, files_added=came.files, files_removed=went.files,
-        bytes_added=came.bytes, bytes_removed=went.bytes,
-    )  # fmt: skip
-
-
-def common_ancestors(cells: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return for each of some cells (order, pixel), of two partitions, the coarsest of them that it lies in.
-
-    >>> common_ancestors([(1, 5), (0, 1), (0, 3)])
-    {(0, 1): (0, 1), (1, 5): (0, 1), (0, 3): (0, 3)}
+    `names` are those of tables, `table` (K,) says which is which, `norder` and `npix` (K,) are GLOBAL for global ones;
+    the columns of `counts` (K, 8) are the fields of `Counts`.
     """
-    listed = sorted(cells, key=lambda c: (Cell(*c).lo, c[0]))
-    ends = np.array([Cell(*c).hi for c in listed], dtype=np.int64)
-    starts = np.array([Cell(*c).lo for c in listed], dtype=np.int64)
-    so_far = np.maximum.accumulate(ends) if listed else ends
-    first = np.concatenate([[True], starts[1:] >= so_far[:-1]])[: len(listed)]
-    leaders = np.flatnonzero(first)[np.cumsum(first) - 1]
-    return {cell: listed[leader] for cell, leader in zip(listed, leaders.tolist(), strict=True)}
+
+    names: tuple[str, ...]
+    table: NDArray[np.int64]
+    norder: NDArray[np.int64]
+    npix: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def tables(self) -> list[TableDifference]:
+        """Return what changed in each table that changed."""
+        sums = np.zeros((len(self.names), self.counts.shape[1]), dtype=np.int64)
+        np.add.at(sums, self.table, self.counts)
+        return [TableDifference(name, Counts(*row)) for name, row in zip(self.names, sums.tolist(), strict=True)]
+
+    def cells(self) -> list[CellDifference]:
+        """Return what changed in each cell that changed."""
+        sky = self.norder != GLOBAL
+        columns = (self.table[sky].tolist(), self.norder[sky].tolist(), self.npix[sky].tolist())
+        return [
+            CellDifference(self.names[table], norder, npix, Counts(*row))
+            for table, norder, npix, row in zip(*columns, self.counts[sky].tolist(), strict=True)
+        ]
 
 
-def _by_cell(counts: dict[Key, Counts]) -> Iterable[CellDifference]:
-    for (table, norder, npix), its in counts.items():
-        if norder is not None and npix is not None:
-            yield CellDifference(table, norder, npix, its)
+def _counted(came: _Alone, went: _Alone) -> CellCounts:
+    """Set what came against what went, table by table and cell by cell."""
+    names = tuple(sorted({*came.table, *went.table}))
+    number = {name: i for i, name in enumerate(names)}
+    table = np.array([number[name] for name in (*came.table, *went.table)], dtype=np.int64)
+    cells = np.concatenate([came.norder, went.norder]), np.concatenate([came.npix, went.npix])
+    norder, npix = common_ancestors(*cells)
+    order = np.lexsort((_first_pixels(norder, npix), table))
+    table, norder, npix = table[order], norder[order], npix[order]
+    is_new = np.ones(len(table), dtype=bool)
+    is_new[1:] = (np.diff(table) != 0) | (np.diff(norder) != 0) | (np.diff(npix) != 0)
+    starts = np.flatnonzero(is_new)
+    sides = [np.concatenate([came.numbers, 0 * went.numbers]), np.concatenate([0 * came.numbers, went.numbers])]
+    first, second = (np.add.reduceat(side[order], starts) if len(starts) else side for side in sides)
+    return CellCounts(names, table[starts], norder[starts], npix[starts], _compared(first, second))
 
 
-def _by_table(counts: dict[Key, Counts]) -> Iterable[TableDifference]:
-    for table, entries in groupby(counts.items(), key=lambda entry: entry[0][0]):
-        yield TableDifference(table, reduce(Counts.__add__, (c for _, c in entries)))
+def _compared(came: NDArray[np.int64], went: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the columns of `Counts` for what came to cells and went from them, as `_Alone.numbers` has it."""
+    (new, new_bytes, new_files, new_same), (old, old_bytes, old_files, old_same) = came.T, went.T
+    recalibrated = np.minimum(new_same, old_same)
+    return np.stack([
+        np.maximum(new - old, 0), np.maximum(old - new, 0), np.minimum(new, old) - recalibrated, recalibrated,
+        new_files, old_files, new_bytes, old_bytes,
+    ], axis=1)  # fmt: skip
+
+
+def _first_pixels(norder: NDArray[np.int64], npix: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first order-29 pixel of every cell; GLOBAL stays what it is."""
+    return np.where(norder == GLOBAL, GLOBAL, npix << 2 * (OBJECT_ORDER - norder))
+
+
+def common_ancestors(
+    norder: NDArray[np.int64], npix: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each cell (order, pixel) of two partitions the coarsest of all cells that it lies in.
+
+    >>> [found.tolist() for found in common_ancestors(np.array([1, 0, 0]), np.array([5, 1, 3]))]
+    [[0, 0, 0], [1, 1, 3]]
+    """
+    first = _first_pixels(norder, npix)
+    last = np.where(norder == GLOBAL, GLOBAL, first + (1 << 2 * (OBJECT_ORDER - norder)) - 1)
+    order = np.lexsort((norder, first))
+    so_far = np.maximum.accumulate(last[order])
+    leads = np.ones(len(order), dtype=bool)
+    leads[1:] = first[order][1:] > so_far[:-1]
+    leader = order[np.flatnonzero(leads)[np.cumsum(leads) - 1]] if len(order) else order
+    found = np.empty_like(order)
+    found[order] = leader
+    return norder[found], npix[found]

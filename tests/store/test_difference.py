@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import skydb
@@ -15,7 +16,7 @@ from skydb.parallel.executor import SerialExecutor
 from skydb.store.cells import Cell
 from skydb.store.changes import Changes
 from skydb.store.compact import compact
-from skydb.store.difference import Counts, Difference, common_ancestors
+from skydb.store.difference import GLOBAL, Counts, Difference, common_ancestors
 from skydb.store.files import DataFile
 from skydb.store.tags import set_tag
 from tests.calibration.test_recalibrate import applied
@@ -134,8 +135,9 @@ def test_unknown_snapshot_is_refused(db: Database) -> None:
 
 
 def test_common_ancestors_are_the_coarsest_of_nested_cells() -> None:
-    nested = [(3, 4 * 4 * 9 + 7), (1, 9), (2, 4 * 9 + 1), (2, 40), (2, 41)]
-    assert common_ancestors(nested) == {
-        (1, 9): (1, 9), (2, 37): (1, 9), (3, 151): (1, 9), (2, 40): (2, 40), (2, 41): (2, 41),
-    }  # fmt: skip
-    assert common_ancestors([]) == {}
+    nested = [(3, 4 * 4 * 9 + 7), (1, 9), (2, 4 * 9 + 1), (2, 40), (GLOBAL, GLOBAL), (2, 41), (1, 9)]
+    norder, npix = common_ancestors(*np.array(nested).T)
+    assert list(zip(norder.tolist(), npix.tolist(), strict=True)) == [
+        (1, 9), (1, 9), (1, 9), (2, 40), (GLOBAL, GLOBAL), (2, 41), (1, 9),
+    ]  # fmt: skip
+    assert [len(found) for found in common_ancestors(*np.empty((2, 0), dtype=np.int64))] == [0, 0]

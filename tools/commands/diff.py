@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..output import emit, json_option, plain_value, text_table
+from ..output import emit, json_option, text_table
 
 if TYPE_CHECKING:
     from skydb.store.difference import Counts, Difference, IngestedFile, State
@@ -30,8 +31,8 @@ def command(db: str, before: str, after: str | None, by_cell: bool, as_json: boo
 
     found = diff(db, before, after)
     if as_json:
-        plain = plain_value(found)
-        emit(plain if by_cell else {key: value for key, value in plain.items() if key != "cells"}, as_json=True)
+        plain = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "counted"}
+        emit({**plain, "cells": found.cells} if by_cell else plain, as_json=True)
     else:
         click.echo("\n".join(_lines(found, by_cell=by_cell)))
 
