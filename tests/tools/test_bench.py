@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skydb.errors import DataError, UsageError
-from skydb.tools.bench import BenchReport, bench, many_cells
+from skydb.tools.bench import BenchReport, bench, many_cells, tasks
 from skydb.tools.bench.case import OURS, Case, Figure, Timing, measure
 from skydb.tools.bench.run import GROUPS, duration, line_of, text_row
 from skydb.tools.cli import main
@@ -56,6 +56,7 @@ def report(folder: Path) -> BenchReport:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(many_cells, "CELLS", 300)
         patch.setattr(many_cells, "REWRITTEN", 50)
+        patch.setattr(tasks, "TASKS", 50)
         return bench(folder, detections=25_000, repeat=1, workers=1)
 
 
