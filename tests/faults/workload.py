@@ -11,6 +11,7 @@ import numpy as np
 import skydb.database as database
 from skydb import hosts
 from skydb.calib.relcal import relcal
+from skydb.deletion import delete
 from skydb.derived import refresh
 from skydb.ingest import batches
 from skydb.ingest.addstar import addstar
@@ -94,9 +95,10 @@ STEPS: dict[str, Step] = {
     "host": lambda root, inputs, workers: hosts.add_host(database.open(root), "far", root.parent / "far"),
     "balance": _balance,
     "batches": _in_batches,
+    "delete": lambda root, inputs, workers: delete(root, files=inputs / "0-1.cmf", workers=workers),
     "rollback": lambda root, inputs, workers: rollback(root, "PV1"),
     "gc": lambda root, inputs, workers: gc(root, grace="0 s"),
 }
 
-ONCE = ("create", "relcal", "host")
+ONCE = ("create", "relcal", "host", "delete")
 """Steps that, done twice, refuse or do something again."""
