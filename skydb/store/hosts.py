@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +99,6 @@ def storage_of(root: Path) -> Storage:
     return Storage(root, identity, hosts, int(settings.get("copies", 1)), json.loads(settings.get("placement", "{}")))
 
 
-@lru_cache(maxsize=16)
-def storage_when_pinned(root: Path, snapshot: int) -> Storage:
-    """Return the hosts as they were when somebody first asked on behalf of a snapshot: a job asks for every file."""
-    return storage_of(root)
-
-
 def worker_of_hosts(root: Path) -> dict[str, str]:
     """Return the Dask worker (name or address) that reads a host's files as local, for the hosts that name one."""
     return {name: host.worker for name, host in storage_of(root).hosts.items() if host.worker is not None}
@@ -120,11 +113,19 @@ def require_identity(place: Place, database_id: str) -> None:
         It does, or cannot be read.
     """
     todo = f"mount the disk of host {place.host} there, or say where it is: `skydb hosts DB set {place.host} --root …`"
+    if (place, database_id) in _found_there:
+        return
     found = identity_at(place)
     if found is None:
         raise DataError("no host's files are here (there is no host.json)", place.root, todo)
     if found != (database_id, place.host):
         raise DataError(f"this is host {found[1]!r} of the database {found[0]}", place.root, todo)
+    if not place.is_local:
+        _found_there.add((place, database_id))
+
+
+_found_there: set[tuple[Place, str]] = set()
+"""What this process has found behind URLs, and does not ask for again; a disk may be unmounted at any time."""
 
 
 def identity_at(place: Place) -> tuple[str, str] | None:

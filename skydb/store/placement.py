@@ -20,7 +20,7 @@ from skydb.errors import DataError, UsageError, did_you_mean
 
 from .catalog import reading
 from .cells import LOCAL
-from .hosts import Storage, storage_when_pinned
+from .hosts import Storage
 from .snapshot import Snapshot
 
 Key = tuple[int, int]
@@ -52,7 +52,7 @@ def host_of_new_cell(storage: Storage, key: Key, load: Mapping[str, int]) -> str
 
 def hosts_of_new_cells(snapshot: Snapshot, keys: Sequence[Key]) -> dict[Key, str]:
     """Return the host of each of some cells that are about to be made; each counts as much as a cell has on average."""
-    storage = storage_when_pinned(snapshot.root, snapshot.id)
+    storage = snapshot.storage
     if storage.active == (LOCAL,):
         return dict.fromkeys(keys, LOCAL)
     load, cells = load_of_hosts(snapshot.root)

@@ -23,7 +23,7 @@ from .catalog_copies import FetchedCopy, renewed
 from .cells import Cell
 from .checksums import footers_of
 from .files import DataFile, StoredFile
-from .hosts import Storage, storage_when_pinned
+from .hosts import Storage, storage_of
 from .leases import Lease
 from .mending import RESTORE
 from .parquet import may_hold, read_file, read_pair, read_selected, split_columns
@@ -90,7 +90,7 @@ class Snapshot:
     @cached_property
     def storage(self) -> Storage:
         """The hosts as they were when first asked for on behalf of the snapshot."""
-        return storage_when_pinned(self.root, self.id)
+        return storage_of(self.root)
 
     @cached_property
     def _cells(self) -> list[Cell]:

@@ -543,6 +543,20 @@ def test_state_and_root_that_can_not_be_are_refused(db: Database, tmp_path: Path
     assert hosts.STATES == ("active", "draining")
 
 
+def test_database_made_anew_at_the_same_path_knows_nothing_of_the_hosts_of_before(
+    night: list[Path], tmp_path: Path
+) -> None:
+    for number in range(2):
+        db = new_database(tmp_path / "t.sky", cell_rows=CELL_ROWS)
+        if number == 0:
+            add_host(db, "b", tmp_path / "b")
+        else:
+            set_tag(db.root, "as-many-snapshots")
+        addstar(db, night, workers=1)
+        assert hosts_of_files(db) == ({"b", LOCAL} if number == 0 else {LOCAL})
+        shutil.rmtree(db.root)
+
+
 def test_commands_say_what_they_did(db: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*words: str) -> dict[str, Any]:
         assert cli.main(["hosts", str(db.root), *words, "--json"]) == 0
