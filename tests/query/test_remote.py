@@ -356,7 +356,7 @@ def test_reader_of_an_older_tag_finds_what_was_moved_since(
     with con:
         for name in ("cone", "whole cells", "images side by side"):
             assert QUESTIONS[name](con).arrow().equals(answers[name])
-    assert len(fetched) == 1
+    assert 1 <= len(fetched) <= 2  # a minute may end in between
 
 
 def test_tag_on_a_network_file_system_is_read_from_its_own_copy(
