@@ -273,6 +273,16 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
         filesystem_of("s3://bucket/survey.sky")
 
 
+def test_backup_is_read_where_what_reads_the_first_copy_is_not_installed(
+    file: DataFile, here: StoredFile, folder: Path
+) -> None:
+    stored = file.at(Place("a", "gopher://host", file.path), here.place)
+    with pytest.warns(copies.BackupWarning, match="nothing reads gopher://"):
+        assert read_file(stored, ["object_id"]).equals(read_file(here, ["object_id"]))
+    with pytest.raises(UsageError, match="nothing reads gopher://"):
+        read_file(file.at(Place("a", "gopher://host", file.path)))
+
+
 def test_roots_are_folders_or_urls() -> None:
     assert not is_url("file:///data/a.sky")
     assert root_named("file:///data/a%20b", "") == "/data/a b"
