@@ -30,6 +30,8 @@ from skydb.store.scratch import scratch
 from tests.faults.checks import as_words, check_clear, check_jobs_are_cleared_up, check_whole, open_if_there, state_of
 from tests.faults.workload import ONCE, STEPS, write_inputs
 
+HANGS_SECONDS = 300.0
+
 Say = Callable[[dict[str, Any]], None]
 
 
@@ -106,9 +108,9 @@ def in_child(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listen(child: int, reader: int, case: dict[str, Any]) -> tuple[bytes, str]:
-    """Read until the child closes its end; kill it after `kill_after` seconds, or a minute."""
+    """Read until the child closes its end; kill it after `kill_after` seconds, or when it must hang."""
     text, start = b"", time.monotonic()
-    limit = case.get("kill_after", 60.0)
+    limit = case.get("kill_after", HANGS_SECONDS)
     while True:
         ready, _, _ = select.select([reader], [], [], max(0.0, start + limit - time.monotonic()))
         if not ready:
