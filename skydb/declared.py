@@ -10,7 +10,7 @@ from pathlib import Path
 from skydb import database
 from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError, did_you_mean
-from skydb.schema.declaration import declaration_text, read_declaration
+from skydb.schema.declaration import declaration_text, names_of, read_declaration
 from skydb.schema.evolve import forbidden_changes
 from skydb.schema.model import Table
 from skydb.store.changes import NOWHERE, WHOLE_SKY, Changes, Declaration
@@ -101,8 +101,9 @@ def _declare(db: Database, table: Table, source: str, command: str) -> int:
     earlier = snapshot.declared.get(table.name)
     if earlier == table:
         return snapshot.id
-    if table.dvo and any(table.dvo == t.dvo for name, t in snapshot.declared.items() if name != table.name):
-        raise UsageError(f"another table has the DVO name {table.dvo!r}", source, "choose another one")
+    others = (t for name, t in snapshot.declared.items() if name != table.name)
+    if taken := names_of(table) & {name for other in others for name in names_of(other)}:
+        raise UsageError(f"another table has the name {min(taken)!r}, as its own or as DVO's", source, "choose another")
     if earlier is not None:
         _check_change(earlier, table, source)
     sky = NOWHERE if earlier is None else WHOLE_SKY  # who writes rows by the earlier version starts again

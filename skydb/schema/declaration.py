@@ -107,7 +107,7 @@ def declared_table(given: Mapping[str, Any], where: str) -> Table:
     """
     _check_words(given, _TABLE_WORDS, ("name", "meaning", "keyed_by", "columns"), where)
     name, keyed_by = given["name"], given["keyed_by"]
-    _check_name(name, where)
+    _check_names(name, given.get("dvo"), where)
     if keyed_by not in KEYS:
         raise UsageError(f"keyed_by is {keyed_by!r}", where, 'write "object" or "measurement"')
     extra = tuple(given.get("key", ()))
@@ -165,12 +165,20 @@ def _check_words(given: object, known: Mapping[str, Any], needed: Sequence[str],
             raise UsageError(f"no {word} is given", where, f"add {word} = …")
 
 
-def _check_name(name: str, where: str) -> None:
-    taken = {*TABLES, *(t.dvo.lower() for t in TABLES.values() if t.dvo), *RESERVED}
+def names_of(table: Table) -> set[str]:
+    """Return the names that SQL knows a table by, in lower case."""
+    return {table.name, *([table.dvo.lower()] if table.dvo else [])}
+
+
+def _check_names(name: str, dvo: str | None, where: str) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name", where, "use small letters, digits and '_', a letter first")
-    if name in taken:
-        raise UsageError(f"{name!r} is a table of skydb or a word of SQL", where, "choose another name")
+    if dvo is not None and not _NAME.fullmatch(dvo.lower()):
+        raise UsageError(f"{dvo!r} is no name", where, "use letters, digits and '_', a letter first")
+    taken = {*RESERVED, *(taken for table in TABLES.values() for taken in names_of(table))}
+    for word in (name, *([dvo] if dvo else [])):
+        if word.lower() in taken:
+            raise UsageError(f"{word!r} is a table of skydb or a word of SQL", where, "choose another name")
 
 
 def _column(given: Any, keys: Sequence[str], where: str) -> Column:

@@ -453,6 +453,19 @@ def test_dropped_table_is_gone_and_its_files_may_come_again(db: Database, tmp_pa
         skydb.drop_table(db, "spectr")
 
 
+@pytest.mark.parametrize(("name", "more"), [("z_spectra", 'dvo = "Shapes"'), ("starpar", "")])
+def test_name_that_another_declared_table_has_is_refused(
+    db: Database, tmp_path: Path, name: str, more: str
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(SPECTRA.replace('"spectra"', '"stars"').format(width="float32", more='dvo = "StarPar"'))
+    skydb.declare_table(db, other)
+    path = tmp_path / "2.toml"
+    path.write_text(SPECTRA.replace('"spectra"', f'"{name}"').format(width="float32", more=more))
+    with pytest.raises(UsageError, match="another table has the name"):
+        skydb.declare_table(db, path)
+
+
 def test_same_declaration_again_commits_nothing(db: Database) -> None:
     before = db.snapshot().id
     declare(db, SPECTRA)
