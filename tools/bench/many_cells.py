@@ -5,11 +5,12 @@ Its cells hold no rows: every file of the catalog is the same one on disk, for o
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import count, cycle
 
 import pyarrow as pa
 
@@ -17,10 +18,12 @@ from skydb import database
 from skydb.database import Database
 from skydb.query.connection import connect
 from skydb.schema.tables import TABLES
+from skydb.snapshots import diff, gc, rollback
 from skydb.store.cells import Cell
 from skydb.store.changes import Changes
 from skydb.store.commit import transact
 from skydb.store.files import DataFile
+from skydb.store.layout import data_path
 from skydb.store.manifest import write_manifest
 from skydb.store.parquet import store_rows
 from skydb.store.snapshot import Snapshot, snapshot_number
@@ -29,8 +32,10 @@ from .case import OURS, Case
 from .scene import Scene, random_numbers
 
 GROUP = "cells"
-NAMES = ("open", "plan", "look up", "transaction", "manifest")
-ORDER, CELLS, REWRITTEN, ROUNDS = 7, 100_000, 10_000, 6
+NAMES = (
+    "open", "plan", "look up", "transaction", "manifest", "pin", "commit", "diff", "rollback", "gc, choice", "gc",
+)  # fmt: skip
+ORDER, CELLS, REWRITTEN, ROUNDS, PINS = 7, 100_000, 10_000, 6, 100
 SKY_TABLES = ("object_seeds", "measurements", "measurements_cal", "objects", "object_bands")
 
 
@@ -59,6 +64,69 @@ def cases(scene: Scene) -> Iterator[Case]:
         "manifest", GROUP, "write the manifest of such a commit", {OURS: partial(write_manifest, db.root, newest)},
         repeat=ROUNDS,
     )  # fmt: skip
+    yield from _history(scene, db)
+
+
+def _history(scene: Scene, db: Database) -> Iterator[Case]:
+    """Yield the cases about snapshots: what has been rewritten so far is compared, gone back from, and given up."""
+    yield Case(
+        "pin", GROUP, "pin a snapshot: look it up and take its lease", {OURS: partial(_pinned, db)}, goal="0.2 ms",
+        calls=PINS,
+    )  # fmt: skip
+    cells = iter(db.snapshot().cells())
+    yield Case(
+        "commit", GROUP, "commit a change of one cell, with its manifest", {OURS: lambda: _touched(db, next(cells))},
+        goal="100 ms", repeat=ROUNDS,
+    )  # fmt: skip
+    yield Case(
+        "diff", GROUP, f"compare with the empty database, cell by cell, {5 * CELLS:,} files",
+        {OURS: lambda: len(diff(db, 0).cells)}, goal="10 s", repeat=3,
+    )  # fmt: skip
+    there_and_back = cycle((1, db.snapshot().id))
+    yield Case(
+        "rollback", GROUP, f"go back to before {3 * ROUNDS * REWRITTEN:,} files were replaced, and forth",
+        {OURS: lambda: rollback(db, next(there_and_back)).is_new}, goal="10 s", repeat=3,
+    )  # fmt: skip
+    yield Case(
+        "gc, choice", GROUP, "say what could be given up of all that",
+        {OURS: lambda: gc(db, grace="0", dry_run=True).files}, repeat=3,
+    )  # fmt: skip
+    full = _database_of_files(scene)
+    yield Case(
+        "gc", GROUP, f"give up and remove {REWRITTEN:,} files", {OURS: lambda: gc(full, grace="0").files}, goal="5 s",
+        repeat=1,
+    )  # fmt: skip
+
+
+def _pinned(db: Database) -> None:
+    for _ in range(PINS):
+        db.snapshot()
+
+
+def _touched(db: Database, cell: Cell) -> None:
+    snapshot = db.snapshot()
+    db.commit(Changes("test", "test", snapshot.id, cells=(replace(cell, drift_arcsec=cell.drift_arcsec + 1.0),)))
+
+
+def _database_of_files(scene: Scene) -> Database:
+    """Return a database in which so many files, each on disk, are seen by an old snapshot only."""
+    db = scene.fresh_database("gc.sky")
+    cells = [Cell(ORDER, number) for number in range(REWRITTEN // len(SKY_TABLES))]
+    models = {table: _model(db, table, cells[0]) for table in SKY_TABLES}
+    files = [_linked(db, file) for cell in cells for file in _files(models, cell, SKY_TABLES)]
+    base = db.snapshot().id
+    db.commit(Changes("ingest", "addstar", base, adds=tuple(files), cells=tuple(cells)))
+    db.commit(Changes("test", "test", base + 1, replaces=tuple(file.name for file in files)))
+    return db
+
+
+def _linked(db: Database, file: DataFile) -> DataFile:
+    """Give a file that stands for another a place of its own, by a hard link."""
+    key = None if file.norder is None or file.npix is None else (file.norder, file.npix)
+    path = data_path(file.table, key, file.name)
+    (db.root / path).parent.mkdir(parents=True, exist_ok=True)
+    os.link(db.root / file.path, db.root / path)
+    return replace(file, path=path)
 
 
 def _opened(db: Database) -> int:
