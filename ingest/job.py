@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from skydb.database import Database
-from skydb.parallel.executor import Executor, SerialExecutor
+from skydb.parallel.executor import WORKERS_WORTH_SECONDS, Executor, SerialExecutor
 from skydb.schema.photcodes import Photcodes
 from skydb.store.snapshot import Snapshot
 
@@ -17,9 +17,6 @@ from .readers.mapping import Mapping
 
 StepProgress = Callable[[str, int, int], None]
 """Called with (step, items done, items in all)."""
-
-WORKERS_WORTH_SECONDS = 4.0
-"""Work that takes less than this in one process is done sooner there: a worker takes 2 to 4 s to start."""
 
 
 @dataclass(frozen=True)

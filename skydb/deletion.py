@@ -27,7 +27,7 @@ from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.executors import executor_of
 from skydb.kernels.distinct import is_among
-from skydb.parallel.executor import Executor, Workers
+from skydb.parallel.executor import WORKERS_WORTH_SECONDS, Executor, SerialExecutor, Workers
 from skydb.store.cells import Cell
 from skydb.store.changes import Changes, LogEntry
 from skydb.store.chosen_images import Choice, cells_near, chosen_images
@@ -41,6 +41,9 @@ from skydb.store.snapshot import Snapshot
 
 StepProgress = Callable[[str, int, int], None]
 """Called with (step, items done, items in all)."""
+
+COUNTED_ROWS_PER_SECOND, REMOVED_ROWS_PER_SECOND = 5e6, 1.5e5
+"""What one process reads of one column, and what it reads, writes and derives anew, of the rows of whole cells."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def delete(
     choice = Choice(
         _listed(images), tuple(fspath(f) for f in _listed(files)), _listed(exposures), _listed(nights)
     )
-    run = _Run(opened, choice, executor_of(opened, workers, cluster), progress)
+    adaptive = workers is None and cluster is None
+    run = _Run(opened, choice, executor_of(opened, workers, cluster), progress, adaptive=adaptive)
     return run.counted() if dry_run else run.committed()
 
 
@@ -158,8 +162,10 @@ def _without(entry: LogEntry, n_images: int, n_measurements: int) -> LogEntry:
 class _Run:
     """One call of delete: what its attempts share."""
 
-    def __init__(self, db: Database, choice: Choice, executor: Executor, progress: StepProgress | None) -> None:
-        self.db, self.choice = db, choice
+    def __init__(
+        self, db: Database, choice: Choice, executor: Executor, progress: StepProgress | None, *, adaptive: bool
+    ) -> None:
+        self.db, self.choice, self._adaptive = db, choice, adaptive
         self._counting: Rewriting[CountedCell] = Rewriting(executor, _of_step(progress, "find"))
         self._removing: Rewriting[ThinnedCell] = Rewriting(executor, _of_step(progress, "delete"))
 
@@ -179,7 +185,10 @@ class _Run:
         found = self._find(self.db.snapshot())
         if not found.images.num_rows:
             return _report(found, None, 0, 0)
-        thinned = self._removing.run(found.snapshot, found.cells, partial(remove_images, task=_task(found, place)))
+        thinned = self._removing.run(
+            found.snapshot, found.cells, partial(remove_images, task=_task(found, place)),
+            executor=self._executor_of(found.snapshot, found.cells, REMOVED_ROWS_PER_SECOND),
+        )  # fmt: skip
         tables = _thinned_globals(found, place)
         reached("delete.written")
         changes = self._changes(found, thinned, tables)
@@ -202,10 +211,17 @@ class _Run:
         """
         ids, every = images.column("image_id").to_numpy(), snapshot.cells()
         task = partial(count_images, snapshot=snapshot, images=ids)
-        found = self._counting.run(snapshot, [every[i] for i in cells_near(snapshot, images)] if len(ids) else [], task)
+        near = [every[i] for i in cells_near(snapshot, images)] if len(ids) else []
+        rate = COUNTED_ROWS_PER_SECOND
+        found = self._counting.run(snapshot, near, task, executor=self._executor_of(snapshot, near, rate))
         if _total(found) != _expected(snapshot, ids):
-            found = self._counting.run(snapshot, every, task)
+            found = self._counting.run(snapshot, every, task, executor=self._executor_of(snapshot, every, rate))
         return tuple(f.cell for f in found if f.n_measurements), _total(found)
+
+    def _executor_of(self, snapshot: Snapshot, cells: Sequence[Cell], rows_per_second: float) -> Executor | None:
+        """Return the executor of a task for all rows of some cells; None: the usual one."""
+        rows = sum(f.rows for files in snapshot.files_of_cells("measurements", cells) for f in files)
+        return SerialExecutor() if self._adaptive and rows / rows_per_second < WORKERS_WORTH_SECONDS else None
 
     def _changes(
         self, found: _Found, thinned: Sequence[ThinnedCell], tables: Sequence[tuple[DataFile | None, str]]

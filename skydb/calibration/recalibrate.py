@@ -113,15 +113,18 @@ class Rewriting(Generic[Made]):
             self._done = {}
         self._terms = images, photcodes
 
-    def run(self, snapshot: Snapshot, cells: Sequence[Cell], task: Callable[[Cell], Made]) -> list[Made]:
+    def run(
+        self, snapshot: Snapshot, cells: Sequence[Cell], task: Callable[[Cell], Made], *,
+        executor: Executor | None = None,
+    ) -> list[Made]:  # fmt: skip
         """Do the task for the cells as they are in the snapshot and return what all gave, in the order given.
 
-        A cell without measurements gives nothing.
+        A cell without measurements gives nothing. `executor` is another one than usual.
         """
         files = {c.key: _files_of(snapshot, c) for c in cells}
         self._done = {key: made for key, made in self._done.items() if files.get(key) == made[0]}
         todo = [c for c in cells if c.key not in self._done and snapshot.files("measurements", c)]
-        answers = map_cells(self._executor, task, snapshot, todo, progress=self._progress)
+        answers = map_cells(executor or self._executor, task, snapshot, todo, progress=self._progress)
         for cell, made in zip(todo, answers, strict=True):
             self._done[cell.key] = files[cell.key], made
         return [self._done[c.key][1] for c in cells if c.key in self._done]

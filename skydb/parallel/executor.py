@@ -16,6 +16,9 @@ from .interface import SerialExecutor as SerialExecutor
 Workers = int | Executor | None
 """What verbs take for `workers`: how many processes, or an executor; None: one process per core."""
 
+WORKERS_WORTH_SECONDS = 4.0
+"""Work that takes less than this in one process is done sooner there: a worker takes 2 to 4 s to start."""
+
 
 def executor_for(
     workers: Workers = None, *, cluster: object = None, places: Mapping[str, str] | None = None
