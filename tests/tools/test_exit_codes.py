@@ -14,6 +14,7 @@ ON_A_DATABASE = {
     "photcodes": "", "status": "", "log": "", "snapshots": "", "tag": "PV1", "addstar": "a.smf", "refresh": "",
     "compact": "", "relcal": "", "calibrations": "", "sql": "SELECT", "explain": "SELECT", "cone": "1 2 3",
     "lightcurve": "7", "release": "out", "score": "truth", "diff": "0", "rollback": "0", "gc": "", "fsck": "",
+    "hosts": "",
 }  # fmt: skip
 """Commands whose first argument is a database, with the arguments that follow."""
 MAKE_A_FOLDER = {"create", "demo", "simulate", "bench"}
@@ -59,7 +60,7 @@ def test_unknown_option_is_the_callers_to_mend(name: str, capsys: pytest.Capture
         "photcodes t.sky --import absent", "addstar t.sky absent", "addstar t.sky t.sky",
         "addstar t.sky absent --mapping m", "score t.sky absent", "status t.sky --at 99", "log t.sky --at nope",
         "relcal t.sky --bands q", "relcal t.sky", "release t.sky out", "release t.sky t.sky", "create t.sky",
-        "simulate t.sky",
+        "simulate t.sky", "hosts t.sky drain x", "hosts t.sky add b no/such/folder", "hosts t.sky backup --copies 2",
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_the_callers_to_mend(call: str, empty: Path) -> None:
