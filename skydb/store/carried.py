@@ -81,11 +81,12 @@ class Carried(Generic[Item]):
 
     @property
     def backup(self) -> str | None:
-        """The host that has a second copy of all its files, if one has."""
+        """Another host that has copies of all its files, if one has."""
         if self.host is None:
             return None
-        backups = {file.backup for files in self.load.of(self.cells).values() for file in files}
-        return backups.pop() if len(backups) == 1 else None
+        copies = [{file.host, file.backup} for files in self.load.of(self.cells).values() for file in files]
+        others = set.intersection(*copies) - {self.host, None} if copies else set()
+        return min(filter(None, others), default=None)
 
     def at_backup(self) -> Packed:
         """Return the item as its backup works on it: what is written goes there too."""
