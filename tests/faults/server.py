@@ -24,6 +24,7 @@ import skydb.database as database
 from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.errors import SkydbError
+from skydb.parallel.processes import stop_workers
 from skydb.store import crashpoints
 from skydb.store.collect import collect
 from skydb.store.scratch import scratch
@@ -138,6 +139,7 @@ def _work(case: dict[str, Any], say: Callable[[dict[str, Any]], object]) -> None
     except BaseException as error:
         say({"broken": f"{type(error).__name__}: {error}", "where": traceback.format_exc()})
     finally:
+        stop_workers()
         os._exit(code)
 
 
