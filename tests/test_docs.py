@@ -24,7 +24,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 HOW_TO = (
-    "ask", "back-up-and-restore", "calibrate", "extension-tables", "move-hosts", "read-from-anywhere",
+    "ask", "back-up-and-restore", "calibrate", "delete-images", "extension-tables", "move-hosts", "read-from-anywhere",
     "recover-from-damage", "release-a-catalog", "snapshots",
 )  # fmt: skip
 PAGES = [PROJECT / "README.md", *sorted((DOCS / "tutorials").glob("*.md")), *(DOCS / f"how-to/{n}.md" for n in HOW_TO)]
