@@ -35,6 +35,7 @@ from skydb.store.scratch import MissingCopyWarning, only_mover, scratch
 from skydb.store.tags import set_tag
 from skydb.tools import cli
 from tests.ingest.skies import assert_same, check_conservation, contents, new_database, write_night
+from tests.store.test_manifest import replayed, stored
 
 CELL_ROWS = 25
 
@@ -168,6 +169,20 @@ def test_round_trip_of_a_host_leaves_no_file_behind(db: Database, alone: Databas
     assert not [p for p in (tmp_path / "d").rglob("*") if p.is_file()]
     assert {path for _, path in lying(db)} == {path for _, path in before}
     check_whole(db, alone)
+
+
+def test_manifests_tell_of_hosts_settings_and_moves(db: Database, tmp_path: Path) -> None:
+    """All but `removals`, which lists what is still there."""
+    set_copies(db, 2)
+    balance(db, by="random")
+    drain(db, "b")
+    remove_host(db, "b")
+    set_copies(db, 1)
+    shutil.rmtree(tmp_path / "c")
+    lose_host(db, "c", accept_loss=True)
+    told, kept = replayed(db.root), stored(db.root)
+    assert {**told, "removals": []} == {**kept, "removals": []}
+    assert len(kept["settings"]) == 3
 
 
 def test_balance_moves_little_and_once(db: Database, tmp_path: Path) -> None:
