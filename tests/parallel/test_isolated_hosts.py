@@ -1,0 +1,134 @@
+"""Three Dask workers, each of which sees the files of one host only, and none the catalog (mount namespaces)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skydb.database import Database
+from skydb.errors import SkydbError
+from skydb.executors import executor_of
+from skydb.hosts import add_host, set_copies, set_host
+from skydb.ingest.addstar import addstar
+from skydb.parallel import dask
+from skydb.parallel.executor import Executor
+from skydb.query.release import release
+from skydb.store.compact import compact
+from tests.ingest.skies import assert_same, check_conservation, contents, new_database
+from tests.ingest.skies import write_night as night_of
+
+from .tasks import Part, solve, where
+
+HOSTS = ("north", "south", "east")
+
+
+def may_hide() -> bool:
+    """Whether this process may make mount namespaces."""
+    return shutil.which("unshare") is not None and not subprocess.run(
+        ["unshare", "-m", "true"], capture_output=True, check=False
+    ).returncode
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not may_hide(), reason="mount namespaces need the right to make them"),
+    pytest.mark.filterwarnings("ignore:other copies are read:skydb.store.copies.BackupWarning"),
+]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Database:
+    """A database whose cells go to three hosts."""
+    db = new_database(tmp_path / "t.sky", cell_rows=60)
+    for host in HOSTS:
+        add_host(db, host, str(tmp_path / host), worker=host)
+    set_host(db, "local", state="draining")
+    return db
+
+
+@contextmanager
+def worker_of(host: str, address: str, db: Database) -> Iterator[None]:
+    """A worker that finds nothing where the other hosts are, and nothing where the catalog is."""
+    hidden = [f"mount -t tmpfs none {db.root.parent / other}" for other in HOSTS if other != host]
+    hidden.append(f"mount --bind /dev/null {db.root / 'catalog.sqlite'}")
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--name", host, "--nthreads", "1",
+               "--no-dashboard", "--no-nanny", "--death-timeout", "20"]  # fmt: skip
+    script = " && ".join([*hidden, f"exec {' '.join(command)}"])
+    worker = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script], stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.fixture
+def address(db: Database, local_cluster: Callable[..., Any]) -> Iterator[str]:
+    """The scheduler of the three."""
+    cluster = local_cluster(n_workers=0)
+    with ExitStack() as stack:
+        for host in HOSTS:
+            stack.enter_context(worker_of(host, cluster.scheduler_address, db))
+        yield cluster.scheduler_address
+        dask.disconnect()
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> list[list[Path]]:
+    return [night_of(tmp_path / str(n), exposures=3, stars=60, ra=45.0, dec=0.0, seed=n) for n in (1, 2)]
+
+
+def all_there(executor: Executor) -> dict[str, int]:
+    """Wait for the workers, and return their processes."""
+    while executor.workers < len(HOSTS):
+        time.sleep(0.05)
+    return {host: process for _, host, process in executor.map(where, [Part(0, host) for host in HOSTS])}
+
+
+def test_hosts_that_see_nothing_of_each_other_make_the_same_database(
+    db: Database, address: str, nights: list[list[Path]], tmp_path: Path
+) -> None:
+    """The first half with all three, then each file gets a second copy and one worker is killed."""
+    alone = new_database(tmp_path / "alone.sky", cell_rows=60)
+    processes = all_there(executor_of(db, cluster=address))
+    addstar(db, nights[0], cluster=address)
+    addstar(alone, nights[0], workers=1)
+    assert_same(contents(db), contents(alone))
+    assert {cell.host for cell in db.snapshot().cells()} == set(HOSTS)
+    set_copies(db, 2)
+
+    os.kill(processes["north"], signal.SIGKILL)
+    for executor, one in ((executor_of(db, cluster=address), db), (executor_of(alone, 1), alone)):
+        addstar(one, nights[1], workers=executor)
+        solve(one, workers=executor)
+        compact(one.snapshot, one.commit, one.snapshot().cells(), cell_rows=one.cell_rows, executor=executor)
+        release(one, one.root.with_suffix(".hats"), name="dr", workers=executor)
+    assert_same(contents(db), contents(alone))
+    check_conservation(db)
+
+
+def test_lost_worker_whose_files_have_no_other_copy_is_an_error_that_names_cell_and_host(
+    db: Database, address: str, nights: list[list[Path]]
+) -> None:
+    executor: Any = executor_of(db, cluster=address)
+    process = all_there(executor)
+    addstar(db, nights[0], workers=executor)
+    head = db.snapshot().id
+    executor.patience = 1.0
+    os.kill(process["north"], signal.SIGKILL)
+    with pytest.raises(SkydbError, match=r"cell \d+/\d+.*no Dask worker is on host 'north'"):
+        solve(db, workers=executor)
+    assert db.snapshot().id == head
