@@ -10,6 +10,7 @@ import pytest
 from skydb.checks.fsck import fsck
 from skydb.checks.report import FsckReport
 from skydb.database import Database
+from skydb.deletion import delete
 from skydb.ingest.addstar import addstar
 from skydb.store.history import catalog_table
 from tests.checks.damages import DAMAGES, file_of, flip, path_of
@@ -74,6 +75,18 @@ def test_lost_raw_rows_are_said_and_kept_and_counted(db: Database) -> None:
     assert sum(f.rows for f in db.snapshot().files("measurements")) == sum(
         e["n_measurements"] - e["n_deleted_measurements"] for e in log
     )
+
+
+def test_lost_raw_rows_come_back_when_their_files_are_deleted_and_ingested_again(db: Database) -> None:
+    rows = sum(f.rows for f in db.snapshot().files("measurements"))
+    flip(path_of(db, db.snapshot().files("measurements")[0]))
+    (loss,) = (loss for loss in repaired(db).lost if loss.table == "measurements")
+    files = [f for f in loss.files if f.endswith(".cmf")]
+    assert files == list(loss.files)
+    delete(db, files=files, workers=1)
+    addstar(db, files, workers=1)
+    assert fsck(db, deep=True, workers=1).clean
+    assert sum(f.rows for f in db.snapshot().files("measurements")) == rows
 
 
 def test_images_that_lost_their_rows_come_back_when_their_files_are_ingested_again(
