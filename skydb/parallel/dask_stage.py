@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
@@ -62,6 +64,7 @@ class Stage(Generic[Item, Answer]):
         self._task = shipped(self._client, task, above=SHARED_BYTES)
         self._folder = os.getcwd()
         self._ended: queue.SimpleQueue[tuple[_Trip, Any]] = queue.SimpleQueue()
+        self._fetcher = ThreadPoolExecutor(2, "skydb-fetch")
         self._seats: list[Worker] = executor.seats()
         self._turn = 0
 
@@ -83,6 +86,7 @@ class Stage(Generic[Item, Answer]):
 
     def cancel(self) -> None:
         """Start no more tasks; those that run end by themselves."""
+        self._fetcher.shutdown(wait=False, cancel_futures=True)
         futures = [t.future for t in self._trips if t.future is not None]
         if futures:
             with suppress(Exception):  # the scheduler is gone, and with it what it was to do
@@ -138,14 +142,13 @@ class Stage(Generic[Item, Answer]):
         raise SkydbError(f"no Dask worker is on {hosts}", items, todo)
 
     def _submit(self, trip: _Trip, on: frozenset[str] | None, item_of: Callable[[Item], Item]) -> None:
+        if self._client.status == "closed":
+            raise self._scheduler_gone()
         items = packed([item_of(self._items[number]) for number in trip.batch.items])
         trip.on = on
         trip.future = self._client.submit(
             run_batch, self._task, items, self._folder, pure=False, workers=sorted(on) if on else None
         )
-        self._watch(trip)
-
-    def _watch(self, trip: _Trip) -> None:
         trip.future.add_done_callback(lambda future: self._ended.put((trip, future)))
 
     def _wait(self) -> None:
@@ -162,8 +165,10 @@ class Stage(Generic[Item, Answer]):
         """Take back the batches that are bound to workers which are gone; Dask itself looks after the others."""
         try:
             self._seats = self._executor.seats()
-        except OSError as error:
+        except (OSError, KeyError) as error:
             raise self._scheduler_gone() from error
+        if self._client.status != "running":
+            raise self._scheduler_gone()
         there = {w.address for w in self._seats}
         for trip in self._trips:
             if trip.future is not None and trip.on is not None and not trip.on & there:
@@ -177,20 +182,22 @@ class Stage(Generic[Item, Answer]):
             raise self._died_again(trip)
 
     def _fetched(self, trip: _Trip) -> Outcome | None:
-        """Return the outcome of a batch that is done; None if it was lost with its worker since."""
+        """Return the outcome of a batch that is done; None if it was lost with its worker since.
+
+        It is fetched by a thread, for as long as that takes: a large one would never come between two looks for losses.
+        """
         from distributed import CancelledError, KilledWorker
 
-        try:
-            outcome: Outcome = trip.future.result(timeout=TICK_SECONDS)
-        except TimeoutError:
-            if trip.future.status != "finished":  # else it is large, and on its way
-                trip.is_done = False
-                self._watch(trip)
+        call = self._fetcher.submit(trip.future.result)
+        while not wait([call], timeout=TICK_SECONDS).done:
             self._look_for_losses()
-            return None
+            if trip.future is None:
+                return None
+        try:
+            outcome: Outcome = call.result()
         except KilledWorker as error:
             raise self._died_again(trip) from error
-        except CancelledError as error:
+        except (CancelledError, asyncio.CancelledError, OSError) as error:  # a task's own errors are in its outcome
             raise self._scheduler_gone() from error
         return outcome
 

@@ -125,6 +125,13 @@ def test_many_items_are_few_tasks(cluster: Any, monkeypatch: pytest.MonkeyPatch)
         list(executor.map(tasks.fail_at_three, range(1001)))
 
 
+def test_answer_that_takes_long_to_fetch_arrives(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile it is looked for lost workers many times."""
+    monkeypatch.setattr(dask_stage, "TICK_SECONDS", 0.001)
+    found = list(executor_for(cluster=cluster).map(partial(tasks.ones, megabytes=64), range(2)))
+    assert [len(answer) for answer in found] == [64 << 17] * 2
+
+
 def test_large_task_is_sent_to_a_worker_once(cluster: Any) -> None:
     executor = executor_for(cluster=cluster.scheduler_address)
     big = bytes(10 * dask_stage.SHARED_BYTES)
