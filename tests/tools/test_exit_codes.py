@@ -14,7 +14,7 @@ ON_A_DATABASE = {
     "photcodes": "", "status": "", "log": "", "snapshots": "", "tag": "PV1", "addstar": "a.smf", "refresh": "",
     "compact": "", "relcal": "", "calibrations": "", "sql": "SELECT", "explain": "SELECT", "cone": "1 2 3",
     "lightcurve": "7", "release": "out", "score": "truth", "diff": "0", "rollback": "0", "gc": "", "fsck": "",
-    "hosts": "",
+    "hosts": "", "delete": "--image 7", "table": "", "addrows": "starpar a.parquet",
 }  # fmt: skip
 """Commands whose first argument is a database, with the arguments that follow."""
 MAKE_A_FOLDER = {"create", "demo", "simulate", "bench"}
