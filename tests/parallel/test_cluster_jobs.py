@@ -25,7 +25,7 @@ from tests.ingest.skies import write_night as night_of
 from .simulated import SimulatedExecutor
 from .tasks import solve
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*worker stopped while some jobs:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*worker stopped while some jobs:UserWarning")]
 MEANS = "SELECT band, count(*), sum(mag), min(n_measurements) FROM object_bands GROUP BY band ORDER BY band"
 
 

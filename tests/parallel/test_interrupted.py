@@ -91,6 +91,7 @@ def test_interrupted_addstar_leaves_the_last_snapshot_and_nothing_else(db: Datab
     check_nothing_is_left_over(opened)
 
 
+@pytest.mark.slow
 def test_interrupted_relcal_leaves_the_last_snapshot_and_nothing_else(db: Database, night: list[Path]) -> None:
     addstar(db, night, workers=1)
     head, before, there = db.snapshot().id, contents(db), stored_files(db)
@@ -104,7 +105,7 @@ def test_interrupted_relcal_leaves_the_last_snapshot_and_nothing_else(db: Databa
     check_nothing_is_left_over(opened)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_stopped_ingest_keeps_the_batches_that_were_committed(
     db: Database, night: list[Path], tmp_path: Path, how: signal.Signals
 ) -> None:
