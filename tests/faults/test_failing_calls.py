@@ -10,7 +10,7 @@ from .cases import Story
 from .disk import KILL, NAMES, NOTE, OFF, TORN, Call, FaultyDisk, distinct, ways_of
 from .workload import STEPS
 
-QUICK_CASES = 4
+QUICK_CASES = 2
 """Of each step."""
 
 

@@ -21,7 +21,7 @@ from tests.ingest.skies import assert_same, check_nothing_is_left_over, contents
 from tests.ingest.skies import write_night as night_of
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from functools import partial
 from skydb.calib import relcal
 from skydb.calib.select import SelectionRules
@@ -33,6 +33,7 @@ def store(*args, quick=Scratch.store, **more):
     time.sleep(0.2)
     return quick(*args, **more)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 Scratch.store = store  # there is time to strike
 relcal.SelectionRules = partial(SelectionRules, min_psf_qf=-1.0)  # made-up rows have every quality
 batches.BATCH_BYTES = int(sys.argv.pop(1))
