@@ -34,6 +34,7 @@ def repaired(db: Database) -> FsckReport:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "number"), MENDED)
 def test_what_follows_from_the_rest_is_made_again_as_it_was(db: Database, kind: str, number: int) -> None:
     before = contents(db)
@@ -44,6 +45,7 @@ def test_what_follows_from_the_rest_is_made_again_as_it_was(db: Database, kind: 
     assert_same(contents(db), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
 @pytest.mark.parametrize("table", FOLLOWING)
 def test_file_that_follows_from_others_is_made_again(db: Database, table: str, harm: Callable[[Path], None]) -> None:
@@ -119,6 +121,7 @@ def test_solutions_come_back_from_the_calibrated_measurements(db: Database) -> N
     assert after["images_cal"]["n_measurements"].equals(before["images_cal"]["n_measurements"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exposure-missing", "photcode-missing", "solution-missing", "image-unindexed"])
 def test_other_tables_of_images_are_mended(db: Database, kind: str) -> None:
     DAMAGES[kind][0](db)
@@ -126,6 +129,7 @@ def test_other_tables_of_images_are_mended(db: Database, kind: str) -> None:
     assert report.clean, report.text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["id-outside", "image-missing", "null-required"])
 def test_rows_that_cannot_be_are_given_up(db: Database, kind: str) -> None:
     DAMAGES[kind][0](db)

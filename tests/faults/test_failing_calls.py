@@ -11,7 +11,9 @@ from .disk import KILL, NAMES, NOTE, OFF, TORN, Call, FaultyDisk, distinct, ways
 from .workload import STEPS
 
 QUICK_CASES = 2
-"""Of each step."""
+"""Cases of each step at least."""
+QUICK_STEPS = ("addstar", "compact", "tag")
+"""The steps that every run of the tests spoils."""
 
 
 def calls_of(story: Story, disk: FaultyDisk, step: str) -> list[Call]:
@@ -43,7 +45,9 @@ def cases_of(story: Story, disk: FaultyDisk, step: str) -> list[tuple[Call, int]
     return [(call, how) for call in distinct(calls_of(story, disk, step)) for how in ways_of(call)]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [step if step in QUICK_STEPS else pytest.param(step, marks=pytest.mark.slow) for step in STEPS]
+)
 def test_step_survives_some_calls_that_fail(story: Story, disk: FaultyDisk, step: str) -> None:
     """Spread over the whole step and over all ways."""
     cases = cases_of(story, disk, step)

@@ -26,6 +26,9 @@ from .tasks import Part
 HOSTS = ("north", "south", "east")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def hosts(local_cluster: Callable[..., Any]) -> Iterator[str]:
     """The address of a cluster of three workers that nobody starts again, each a host of its own."""

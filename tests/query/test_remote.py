@@ -137,6 +137,7 @@ def test_answers_from_memory_are_those_of_the_folder(
         require_same(con, answers, star)
 
 
+@pytest.mark.slow
 def test_answers_from_s3_are_those_of_the_folder(
     published: Path, answers: dict[str, pa.Table], star: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,7 +262,7 @@ COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_b
 class TestShort(Machine.TestCase):  # type: ignore[misc]  # hypothesis makes the class at run time
     """A few sequences in every run of the tests."""
 
-    settings = settings(max_examples=6, stateful_step_count=14, derandomize=True, **COMMON)
+    settings = settings(max_examples=4, stateful_step_count=12, derandomize=True, **COMMON)
 
 
 @pytest.mark.scale

@@ -133,6 +133,7 @@ def test_cells_spread_over_hosts_and_no_answer_depends_on_it(db: Database, alone
     check_conservation(db)
 
 
+@pytest.mark.slow
 def test_further_nights_compaction_and_calibration_give_the_same_on_three_hosts(
     db: Database, night: list[Path], later: list[Path], tmp_path: Path
 ) -> None:
@@ -409,6 +410,7 @@ def test_what_has_no_other_copy_is_named_before_it_is_given_up(db: Database, tmp
     remove_host(db, "b")
 
 
+@pytest.mark.slow
 def test_roots_behind_urls_hold_cells_like_folders(
     db: Database, alone: Database, later: list[Path], tmp_path: Path, memory: str
 ) -> None:
