@@ -201,6 +201,6 @@ def open(path: str | PathLike[str]) -> Database:
         what = f"its format {meta['format']} is older than this skydb reads ({FORMAT_VERSION})"
         raise UsageError(what, str(root), "make it anew: `skydb create`, then ingest its files again")
     with suppress(OSError, SkydbError):  # a reader may not write, and needs neither
-        complete_head(root)
+        complete_head(root, head)
         publish_missing_tags(root)
     return Database(root, meta["database_id"], int(meta["cell_rows"]))

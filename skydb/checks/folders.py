@@ -15,10 +15,10 @@ from skydb.store.cells import LOCAL
 from skydb.store.layout import DATA, WORK
 from skydb.store.locks import alone
 from skydb.store.roots import is_url, root_named
+from skydb.store.scratch import names_noted_in, noted_names
 
 from .findings import Finding
 
-_NOTE = "*.stored"
 TOLD = 100
 """Orphans listed one by one; more are counted together."""
 
@@ -29,13 +29,13 @@ def folder_findings(root: Path, connection: sqlite3.Connection) -> Iterator[Find
     A file is an orphan if neither the notes nor the catalog of now name it, nor the notes again: a job may note, store
     and commit it meanwhile.
     """
-    noted = _noted(root)
+    noted = noted_names(root)
     yield from _left_behind(root)
     (waiting,) = connection.execute("SELECT COUNT(*) FROM removals").fetchone()
     if waiting:
         yield Finding("removal-waiting", f"{waiting} copies", rows=waiting)
     seen = list(_orphans(root, connection, noted))
-    noted = _noted(root)
+    noted = noted_names(root)
     with reading(root) as now_there:
         orphans = [found for found in seen if not _spoken_for(now_there, noted, found.path, found.host)]
     now = time.time()
@@ -57,17 +57,12 @@ class _Orphan:
     changed: float
 
 
-def _noted(root: Path) -> set[str]:
-    """Return the names of files that running or killed jobs have noted."""
-    return {note.stem for folder in (root / WORK).glob("*/") for note in folder.glob(_NOTE)}
-
-
 def _left_behind(root: Path) -> Iterator[Finding]:
     """Yield the folders in work/ that nobody holds."""
     for folder in sorted((root / WORK).glob("*/")):
         try:
             with alone(folder) as left:
-                count = len(list(folder.glob(_NOTE)))
+                count = len(names_noted_in(folder))
         except OSError:
             continue
         if left:

@@ -25,6 +25,7 @@ from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
 from skydb.errors import DataError
 from skydb.parallel.executor import Executor, Workers, executor_for
+from skydb.store.held_folders import held_folder
 from skydb.store.layout import CATALOG, COMMITS, given_path
 from skydb.store.snapshot import Snapshot
 
@@ -90,12 +91,12 @@ def _checked(
     root = db.root if isinstance(db, Database) else given_path(db)
     if not (root / CATALOG).exists() and (root / COMMITS).is_dir():
         return FsckReport(str(root), None, deep, (Finding("catalog-unreadable", "it is not there", file=CATALOG),))
-    with tempfile.TemporaryDirectory(prefix="skydb-fsck-") as folder:
+    with held_folder(Path(tempfile.gettempdir()), "skydb-fsck-") as folder:
         try:
             opened = database.open(root)
             snapshot = opened.snapshot()
-            with copied(root, Path(folder)) as connection:
-                return _Check(opened, snapshot, connection, Path(folder), executor, progress).report(deep=deep)
+            with copied(root, folder) as connection:
+                return _Check(opened, snapshot, connection, folder, executor, progress).report(deep=deep)
         except DataError as error:
             if error.where is None or not error.where.endswith(CATALOG):
                 raise

@@ -51,7 +51,7 @@ def commit(root: Path, changes: Changes) -> int:
 def transact(root: Path, changes: Changes) -> int:
     """Move the catalog, in one transaction, and return the new snapshot; it has no manifest yet."""
     with writing(root) as connection:
-        complete_head(root)
+        complete_head(root, _head(connection))
         _check_base(connection, changes)
         reached("commit.checked")
         record = record_of(connection, changes)
@@ -66,6 +66,12 @@ def transact(root: Path, changes: Changes) -> int:
         _check_hosts(connection, changes)
         reached("commit.applied")
     return record.number
+
+
+def _head(connection: sqlite3.Connection) -> int:
+    """Return the newest snapshot."""
+    (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
+    return int(head)
 
 
 def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:

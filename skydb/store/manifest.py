@@ -42,10 +42,8 @@ def write_manifest(root: Path, snapshot: int) -> None:
     write_durably(path, lambda to: _write_bytes(to, text), temporary=temporary)
 
 
-def complete_head(root: Path) -> None:
+def complete_head(root: Path, head: int) -> None:
     """Write the manifest of the newest snapshot if its writer has died without; after another commit it is too late."""
-    with reading(root) as connection:
-        (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
     if not manifest_path(root, head).exists():
         write_manifest(root, head)
 

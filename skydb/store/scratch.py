@@ -274,4 +274,9 @@ def _known_hosts(root: Path, names: Collection[str]) -> dict[str, set[str]]:
 
 def noted_names(root: Path) -> set[str]:
     """Return the names of the files that running jobs, and killed ones, have noted."""
-    return {note.stem for note in (root / WORK).glob(f"*/*{_NOTE}")}
+    return {name for folder in (root / WORK).glob("*/") for name in names_noted_in(folder)}
+
+
+def names_noted_in(folder: Path) -> set[str]:
+    """Return the names of the files that one job has noted."""
+    return {note.stem for note in folder.glob(f"*{_NOTE}")}

@@ -170,20 +170,6 @@ class Snapshot:
         """Whether some of its files may lie on servers: footers of several are fetched in one round, and kept."""
         return any(is_url(root) for root in self.host_roots.values())
 
-    def folder_of(self, host: str) -> Path:
-        """Return the storage root of a host where files can be written.
-
-        Raises
-        ------
-        UsageError
-            There is no such host, or its root is a URL.
-        """
-        root = self.host_roots.get(host)
-        if root is None or is_url(root):
-            what = f"host {host!r} is not known" if root is None else f"nothing is written to host {host!r} at {root}"
-            raise UsageError(what, self.home, "see `skydb hosts`")
-        return Path(root)
-
     def path_of(self, file: DataFile) -> Path:
         """Return where a file lies in a folder of this machine."""
         return self.stored(file).path

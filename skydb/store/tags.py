@@ -43,7 +43,7 @@ def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
             except CommitConflict:
                 if not _has(root, tag, number):
                     raise
-        complete_head(root)
+        complete_head(root, snapshot_number(root, None)[0])
         publish_tag(root, tag)
         reached("tag.published")
     return number

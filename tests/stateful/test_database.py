@@ -24,6 +24,7 @@ from skydb.store import crashpoints
 from skydb.store.catalog import reading
 from skydb.store.changes import Calibration
 from skydb.store.compact import compact
+from skydb.store.layout import CATALOG
 from skydb.store.snapshot import Snapshot
 from skydb.store.tags import live_tags, set_tag
 from tests.ingest.association_oracle import PLACES
@@ -180,11 +181,11 @@ class Machine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.db = database.open(self.db.root)
 
-    @rule(name=st.sampled_from(("catalog.sqlite", None)))
-    def lose_the_catalog(self, name: str | None) -> None:
+    @rule(is_there=st.booleans())
+    def lose_the_catalog(self, is_there: bool) -> None:
         """The catalog is made again from the manifests; with it there, or without."""
-        if name:
-            for path in self.db.root.glob(f"{name}*"):
+        if not is_there:
+            for path in self.db.root.glob(f"{CATALOG}*"):
                 path.unlink()
         rebuild_catalog(self.db.root)
         self.reopen()
