@@ -13,7 +13,7 @@ from skydb.kernels.distinct import distinct
 from skydb.sky.partition import intersect_ranges
 from skydb.sky.pixels import centres, largest_radius_deg
 from skydb.sky.regions import Region
-from skydb.store.cells import Cell
+from skydb.store.cells import Cell, Cells
 from skydb.store.files import DataFile
 from skydb.store.snapshot import Snapshot
 
@@ -42,27 +42,25 @@ class Atlas:
         self.snapshot = snapshot
 
     @cached_property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> Cells:
         """All cells, in sky order."""
         return self.snapshot.cells()
 
     @cached_property
     def _bounds(self) -> tuple[Ints, Ints]:
         """(N,) each: first object id of every cell, and one past the last."""
-        lows, highs = [c.lo for c in self.cells], [c.hi for c in self.cells]
-        return np.array(lows, dtype=np.int64), np.array(highs, dtype=np.int64)
+        return self.cells.lo, self.cells.hi
 
     @cached_property
     def _pads(self) -> Floats:
         """(N,) arcsec: drift of every cell, rounded up to a power of two so that cells share covers."""
-        drift = np.array([c.drift_arcsec for c in self.cells], dtype=np.float64)
-        return np.asarray(2.0 ** np.ceil(np.log2(np.maximum(drift, _FINEST_PAD_ARCSEC) * 1.000001)))
+        drift = np.maximum(self.cells.drift_arcsec, _FINEST_PAD_ARCSEC)
+        return np.asarray(2.0 ** np.ceil(np.log2(drift * 1.000001)))
 
     @cached_property
     def _circles(self) -> tuple[Floats, Floats, Floats]:
         """(N,) deg each: centre and radius of a circle that holds every object and measurement of a cell."""
-        order = np.array([c.norder for c in self.cells], dtype=np.int64)
-        pixel = np.array([c.npix for c in self.cells], dtype=np.int64)
+        order, pixel = self.cells.norder, self.cells.npix
         ra, dec, radius = (np.empty(len(order)) for _ in range(3))
         for each in np.unique(order).tolist():
             here = order == each

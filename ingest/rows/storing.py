@@ -17,7 +17,7 @@ from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.model import Table
 from skydb.sky.partition import merge_ranges
 from skydb.store.arrays import numbers_of
-from skydb.store.cells import Cell
+from skydb.store.cells import Cell, Cells
 from skydb.store.files import DataFile
 from skydb.store.layout import new_name
 from skydb.store.parquet import row_groups_of
@@ -37,7 +37,7 @@ SPILL_GROUP_ROWS = 32_768
 class Spilled:
     """The rows of a file that have an object, on disk by object id, and what became of the others."""
 
-    cells: list[Cell]
+    cells: Cells
     paths: list[Path]
     reasons: Counter[str]
     touched: set[int]
@@ -47,7 +47,7 @@ class Spilled:
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """(N,) each: first object id of every cell, and one past the last."""
-        return np.array([c.lo for c in self.cells], np.int64), np.array([c.hi for c in self.cells], np.int64)
+        return self.cells.lo, self.cells.hi
 
     @property
     def touched_cells(self) -> list[Cell]:

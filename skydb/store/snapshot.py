@@ -20,7 +20,7 @@ from skydb.schema.tables import TABLES
 
 from .catalog import alive, reading
 from .catalog_copies import FetchedCopy, renewed
-from .cells import Cell
+from .cells import Cell, Cells
 from .checksums import footers_of
 from .files import DataFile, StoredFile
 from .hosts import Storage, storage_of
@@ -93,22 +93,15 @@ class Snapshot:
         return storage_of(self.root)
 
     @cached_property
-    def _cells(self) -> list[Cell]:
+    def _cells(self) -> Cells:
         with reading(self.root) as connection:
-            rows = connection.execute(
+            return Cells.of(connection.execute(
                 f"SELECT norder, npix, host, drift_arcsec, stale FROM cells WHERE {alive(self.id)}"
-            ).fetchall()
-        return sorted((Cell(n, p, h, d, bool(s)) for n, p, h, d, s in rows), key=lambda c: c.lo)
+            ))  # fmt: skip
 
-    def cells(self, ranges: np.ndarray | None = None) -> list[Cell]:
+    def cells(self, ranges: np.ndarray | None = None) -> Cells:
         """Return the cells, in sky order; with (K, 2) sorted pixel ranges, those that overlap one."""
-        cells = self._cells
-        if ranges is None:
-            return list(cells)
-        if not len(ranges):
-            return []
-        after = np.searchsorted(ranges[:, 1], [c.lo for c in cells], side="right")
-        return [c for c, i in zip(cells, after, strict=True) if i < len(ranges) and ranges[i, 0] < c.hi]
+        return self._cells if ranges is None else self._cells.overlapping(ranges)
 
     @cached_property
     def declared(self) -> dict[str, Table]:

@@ -19,7 +19,7 @@ from skydb.database import Database
 from skydb.query.connection import connect
 from skydb.schema.tables import TABLES
 from skydb.snapshots import diff, gc, rollback
-from skydb.store.cells import Cell
+from skydb.store.cells import Cell, Cells
 from skydb.store.changes import Changes
 from skydb.store.files import DataFile
 from skydb.store.layout import data_path
@@ -175,6 +175,6 @@ def _live(snapshot: Snapshot, turn: int = 0) -> list[DataFile]:
     return [file for of_table in files for of_cell in of_table for file in of_cell]
 
 
-def _chosen(snapshot: Snapshot, turn: int) -> list[Cell]:
+def _chosen(snapshot: Snapshot, turn: int) -> Cells:
     """Return cells that no other turn has."""
     return snapshot.cells()[turn * REWRITTEN :][:REWRITTEN]
