@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor
 from skydb.sky.partition import merge_ranges, pixel_of, separation_arcsec, unit_vectors
+from skydb.store.aliases import current_ids
 from skydb.store.arrays import numbers_of
 from skydb.store.carried import map_cells
-from skydb.store.catalog import alive, reading
 from skydb.store.cells import Cell
 from skydb.store.changes import NOWHERE
 from skydb.store.snapshot import Snapshot
@@ -50,24 +50,12 @@ Match = Callable[[int, pa.Table], Matched]
 
 def match_by_id(snapshot: Snapshot) -> Match:
     """Return how rows find their objects by id; an id that was merged into another stands for that one."""
-    aliases = _aliases(snapshot)
 
     def match(_: int, keys: pa.Table) -> Matched:
         ids, has_key = _whole(keys, "object_id")
-        if len(aliases[0]):
-            at = np.searchsorted(aliases[0], ids).clip(max=len(aliases[0]) - 1)
-            ids = np.where(aliases[0][at] == ids, aliases[1][at], ids)
-        return Matched(ids, np.where(has_key, FINE, NO_KEY).astype(np.int8))
+        return Matched(current_ids(snapshot, ids), np.where(has_key, FINE, NO_KEY).astype(np.int8))
 
     return match
-
-
-def _aliases(snapshot: Snapshot) -> tuple[Ints, Ints]:
-    """Return the ids that stand for others, ascending, and those others."""
-    with reading(snapshot.root) as connection:
-        query = f"SELECT alias_id, object_id FROM aliases WHERE {alive(snapshot.id)} ORDER BY alias_id"
-        rows = np.array(connection.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
-    return rows[:, 0], rows[:, 1]
 
 
 def _whole(keys: pa.Table, name: str) -> tuple[Ints, NDArray[np.bool_]]:

@@ -44,6 +44,16 @@ OBJECT_SEEDS = Table(
     sort=("object_id",),
 )
 
+OBJECT_ALIASES = Table(
+    "object_aliases", "sky", "ids that objects had in databases that were merged into this one, each with what it stands for",
+    (
+        _key("object_id", "int64", "meta.id", "the id that was published"),
+        _key("stands_for", "int64", "meta.id", "id that the object has here"),
+        _key("database_id", "string", "meta.id", "the database whose object had that id"),
+    ),
+    sort=("object_id", "database_id"),
+)
+
 OBJECTS = Table(
     "objects", "sky", "one star or galaxy: position, motion, parallax, flags, counts",
     (
@@ -382,7 +392,7 @@ CALIBRATIONS = Table(
 TABLES: dict[str, Table] = {
     t.name: t
     for t in (
-        OBJECT_SEEDS, OBJECTS, OBJECT_BANDS, MEASUREMENTS, MEASUREMENTS_CAL, IMAGES, IMAGES_CAL, EXPOSURES, PHOTCODES,
+        OBJECT_SEEDS, OBJECT_ALIASES, OBJECTS, OBJECT_BANDS, MEASUREMENTS, MEASUREMENTS_CAL, IMAGES, IMAGES_CAL, EXPOSURES, PHOTCODES,
         CELLS, HOSTS, SNAPSHOTS, INGEST_LOG, CALIBRATIONS,
     )
 }

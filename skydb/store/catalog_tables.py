@@ -140,12 +140,6 @@ CATALOG_TABLES = (
         ),
         _LIFE[0],
     )),
-    CatalogTable("aliases", "object ids that stand for others, into which their objects were merged", (
-        ("alias_id INTEGER NOT NULL", "the id that was published"),
-        ("object_id INTEGER NOT NULL", "the object that it means now"),
-        ("database_id TEXT NOT NULL", "the database that it comes from"),
-        *_LIFE,
-    ), key=("alias_id",)),
     CatalogTable("declarations", "tables of the user's own", (
         ("name TEXT NOT NULL", "the table"),
         ("text TEXT NOT NULL", "its declaration, as JSON"),
@@ -182,8 +176,6 @@ CREATE INDEX images_by_end ON image_index (end_snapshot) WHERE end_snapshot IS N
 CREATE UNIQUE INDEX live_tags ON tags (tag) WHERE end_snapshot IS NULL;
 CREATE UNIQUE INDEX live_hosts ON hosts (name) WHERE end_snapshot IS NULL;
 CREATE UNIQUE INDEX live_settings ON settings (key) WHERE end_snapshot IS NULL;
-CREATE UNIQUE INDEX live_aliases ON aliases (alias_id) WHERE end_snapshot IS NULL;
-CREATE INDEX aliases_of_snapshot ON aliases (begin_snapshot);
 CREATE UNIQUE INDEX live_declarations ON declarations (name) WHERE end_snapshot IS NULL;
 CREATE INDEX kept_snapshots ON snapshots (snapshot) WHERE expired_by IS NULL;
 CREATE INDEX moved_files ON files (moved_snapshot) WHERE moved_snapshot IS NOT NULL;

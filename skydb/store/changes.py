@@ -99,15 +99,6 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Alias:
-    """An object id that stands for another one: it was published, and its object was merged into that one."""
-
-    alias_id: int
-    object_id: int
-    database_id: str
-
-
-@dataclass(frozen=True)
 class Declaration:
     """A table of the user's own: its name, and what declares it, as JSON."""
 
@@ -135,9 +126,9 @@ class Changes:
         Ids of the exposures of the images that it brings or ends: whether others of theirs are there matters.
     calibration, calibration_id
         A calibration that it brings and makes current, or the number of an earlier one that it makes current.
-    tags, hosts, settings, aliases, declarations
+    tags, hosts, settings, declarations
         What begins.
-    ends_tags, ends_hosts, ends_settings, ends_aliases, ends_declarations
+    ends_tags, ends_hosts, ends_settings, ends_declarations
         The keys of what ends.
     moves
         Where files lie from now on, in every snapshot; nobody has moved them since the base.
@@ -175,8 +166,6 @@ class Changes:
     ends_hosts: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ()
     ends_settings: tuple[str, ...] = ()
-    aliases: tuple[Alias, ...] = ()
-    ends_aliases: tuple[int, ...] = ()
     declarations: tuple[Declaration, ...] = ()
     ends_declarations: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()

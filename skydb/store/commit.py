@@ -177,8 +177,7 @@ def record_of(connection: sqlite3.Connection, changes: Changes) -> Record:
             "tags": _keys(changes.ends_tags), "hosts": _keys(changes.ends_hosts),
             "settings": _keys(changes.ends_settings),
             "cells": tuple(ends_cells), "files": _keys(changes.replaces), "ingest_log": _keys(changes.ends_log),
-            "image_index": _keys(changes.ends_images), "aliases": _keys(changes.ends_aliases),
-            "declarations": _keys(changes.ends_declarations),
+            "image_index": _keys(changes.ends_images), "declarations": _keys(changes.ends_declarations),
         },
         added={
             "tags": tuple(map(astuple, changes.tags)), "hosts": tuple(map(astuple, changes.hosts)),
@@ -186,7 +185,6 @@ def record_of(connection: sqlite3.Connection, changes: Changes) -> Record:
             "cells": tuple((c.norder, c.npix, c.host, c.drift_arcsec, int(c.stale)) for c in cells),
             "files": tuple(map(_file_row, changes.adds)), "ingest_log": tuple(map(_log_row, changes.log)),
             "image_index": tuple((i.image_id, i.image_key, i.exposure_id, i.digest) for i in changes.images),
-            "aliases": tuple(map(astuple, changes.aliases)),
             "declarations": tuple(map(astuple, changes.declarations)),
         },
         moved=tuple(map(astuple, changes.moves)),

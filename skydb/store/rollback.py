@@ -14,7 +14,7 @@ from typing import Any
 
 from .catalog import reading
 from .cells import LOCAL, Cell
-from .changes import ROLLBACK, WHOLE_SKY, Alias, Changes, Declaration, ImageKey
+from .changes import ROLLBACK, WHOLE_SKY, Changes, Declaration, ImageKey
 from .files import DataFile
 from .history import LOG_COLUMNS, log_entry
 from .snapshot import FILE_COLUMNS, Snapshot
@@ -38,10 +38,9 @@ def rollback_changes(now: Snapshot, to: Snapshot) -> Changes | None:
         files = differing("files", "name", FILE_COLUMNS)
         log = differing("ingest_log", "digest", LOG_COLUMNS)
         images = differing("image_index", "image_id", "image_id, image_key, exposure_id, digest")
-        aliases = differing("aliases", "alias_id", "alias_id, object_id, database_id")
         declarations = differing("declarations", "name", "name, text")
         cells = differing("cells", "norder || '/' || npix", "norder, npix, drift_arcsec, stale")
-    found = (files, log, images, aliases, declarations, cells)
+    found = (files, log, images, declarations, cells)
     if to.calibration_id == now.calibration_id and not any(d.rows or d.leaving for d in found):
         return None
     back = _placed(cells.rows, now, to)
@@ -52,7 +51,6 @@ def rollback_changes(now: Snapshot, to: Snapshot) -> Changes | None:
         cells=back, ends_cells=tuple((norder, npix) for norder, npix in sorted(ending)),
         log=tuple(map(log_entry, log.rows)), ends_log=log.leaving,
         images=tuple(ImageKey(*row) for row in images.rows), ends_images=images.leaving,
-        aliases=tuple(Alias(*row) for row in aliases.rows), ends_aliases=aliases.leaving,
         declarations=tuple(Declaration(*row) for row in declarations.rows), ends_declarations=declarations.leaving,
         calibration_id=to.calibration_id, writes=WHOLE_SKY,
     )  # fmt: skip

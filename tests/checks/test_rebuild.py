@@ -20,7 +20,7 @@ from skydb.ingest.addstar import addstar
 from skydb.parallel.executor import SerialExecutor
 from skydb.snapshots import gc, rollback
 from skydb.store.catalog_tables import CATALOG_TABLES
-from skydb.store.changes import Alias, Changes, Host
+from skydb.store.changes import Changes, Host
 from skydb.store.compact import compact
 from skydb.store.layout import CATALOG, manifest_path
 from skydb.store.tags import set_tag
@@ -66,16 +66,13 @@ def test_catalog_comes_back_as_it_was(db: Database, harm: Callable[[Path], None]
 
 
 def test_catalog_comes_back_after_every_kind_of_commit(db: Database, tmp_path: Path) -> None:
-    """Tags, hosts, aliases, deferred ingests, refreshes, folds, a return to an older snapshot, and what gc gives up."""
+    """Tags, hosts, deferred ingests, refreshes, folds, a return to an older snapshot, and what gc gives up."""
     addstar(db, write_night(tmp_path / "more", exposures=2, stars=20, ra=45.0, dec=0.0, seed=5), defer=True, workers=1)
     refresh(db, workers=1)
     compact(db.snapshot, db.commit, db.snapshot().cells(), cell_rows=db.cell_rows, executor=SerialExecutor())
     set_tag(db.root, "folded")
     (tmp_path / "far").mkdir()
-    db.commit(Changes(
-        "test", "test", db.snapshot().id, hosts=(Host("far", str(tmp_path / "far")),),
-        aliases=(Alias(7, db.snapshot().cells()[0].lo, "another"),),
-    ))  # fmt: skip
+    db.commit(Changes("test", "test", db.snapshot().id, hosts=(Host("far", str(tmp_path / "far")),)))
     rollback(db, "halfway")
     gc(db, grace="0s")
     before = dump(db)

@@ -38,6 +38,8 @@ def test_database_of_this_format_is_stored() -> None:
 def test_stored_database_answers_as_it_did_when_it_was_written(stored: tuple[Path, dict[str, Any]]) -> None:
     path, wanted = stored
     found = answers(path)
+    then = {table["name"] for table in wanted["tables"]}
+    found["tables"] = [table for table in found["tables"] if table["name"] in then]  # others have come since
     assert set(QUESTIONS) | {"lightcurve", "cone"} == set(wanted)
     for name in wanted:
         assert same(found[name], wanted[name]), name

@@ -21,10 +21,11 @@ from skydb.ingest.addrows import addrows
 from skydb.ingest.rows import reading
 from skydb.parallel.executor import executor_for
 from skydb.sky.partition import separation_arcsec
-from skydb.store.changes import Alias, Changes
+from skydb.store.changes import Changes
 from skydb.store.compact import compact
 from tests.ingest.skies import check_nothing_is_left_over, new_database, write_night
 from tests.parallel.simulated import SimulatedExecutor
+from tests.store.test_aliases import add_aliases
 
 SPECTRA = """
 name = "spectra"
@@ -248,8 +249,8 @@ def test_unknown_table_is_refused_with_how_to_declare_it(db: Database) -> None:
 
 def test_id_that_was_merged_into_another_brings_its_rows_there(db: Database, tmp_path: Path) -> None:
     ids = objects(db)["object_id"]
-    db.commit(Changes("test", "test", db.snapshot().id, aliases=(Alias(77, int(ids[4]), "0" * 32),)))
-    addrows(db, "spectra", write(tmp_path / "s.parquet", **spectra_of(np.array([77]))), workers=1)
+    add_aliases(db, {int(ids[4]) + 1: int(ids[4])})
+    addrows(db, "spectra", write(tmp_path / "s.parquet", **spectra_of(np.array([ids[4] + 1]))), workers=1)
     assert [r["object_id"] for r in sql(db, "SELECT object_id FROM spectra")] == [ids[4]]
 
 

@@ -18,7 +18,6 @@ from skydb.store.catalog import reading
 from skydb.store.catalog_tables import CATALOG_TABLES, catalog_sql
 from skydb.store.cells import Cell
 from skydb.store.changes import (
-    Alias,
     Calibration,
     Changes,
     Declaration,
@@ -75,7 +74,7 @@ def db(tmp_path: Path) -> database.Database:
     db.commit(Changes("hosts", "hosts", 5, moves=(Move(first.name, "far", "local"),)))
     db.commit(Changes("delete", "delete", 6, replaces=(first.name,), ends_log=("d1",), ends_images=(7,),
                       log=(replace(entry("d1"), n_deleted=2, n_deleted_measurements=2),)))  # fmt: skip
-    db.commit(Changes("merge", "merge", 7, aliases=(Alias(1, 2, "x"),), declarations=(Declaration("mine", "{}"),)))
+    db.commit(Changes("merge", "merge", 7, declarations=(Declaration("mine", "{}"),)))
     db.commit(Changes("rollback", "rollback", 8, adds=(db.snapshot(7 - 1).files("object_seeds")[0],),
                       calibration_id=0, ends_declarations=("mine",), ends_tags=("PV1",)))  # fmt: skip
     file = store_rows(db.root, db.id, seeds([CELL.lo + 9]), "object_seeds", cell=CELL.key)

@@ -13,7 +13,7 @@ from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError
 from skydb.parallel.executor import SerialExecutor
 from skydb.store.catalog import reading
-from skydb.store.changes import Alias, Changes, Declaration, Host, LogEntry
+from skydb.store.changes import Changes, Declaration, Host, LogEntry
 from skydb.store.compact import compact
 from skydb.store.difference import Difference
 from skydb.store.files import DataFile
@@ -99,19 +99,14 @@ def test_rollback_to_what_is_there_does_nothing_and_says_so(db: Database, capsys
 
 
 def test_tags_and_hosts_stay_and_others_return(db: Database) -> None:
-    before = {"aliases": (Alias(1, 2, "a"),), "declarations": (Declaration("own", "{}"),)}
-    db.commit(Changes("test", "test", 5, **before))  # type: ignore[arg-type]  # of any field of Changes
-    db.commit(Changes("test", "test", 6, hosts=(Host("far", "/far"),), ends_aliases=(1,), ends_declarations=("own",),
-                      aliases=(Alias(1, 3, "a"),)))  # fmt: skip
+    db.commit(Changes("test", "test", 5, declarations=(Declaration("own", "{}"),)))
+    db.commit(Changes("test", "test", 6, hosts=(Host("far", "/far"),), ends_declarations=("own",)))
     set_tag(db.root, "PV1", 7)
     skydb.rollback(db, 6)
     with reading(db.root) as connection:
-        live = {
-            table: connection.execute(f"SELECT * FROM {table} WHERE end_snapshot IS NULL").fetchall()
-            for table in ("aliases", "declarations")
-        }
+        declared = connection.execute("SELECT * FROM declarations WHERE end_snapshot IS NULL").fetchall()
         hosts = {name for (name,) in connection.execute("SELECT name FROM hosts WHERE end_snapshot IS NULL")}
-    assert live == {"aliases": [(1, 2, "a", 9, None)], "declarations": [("own", "{}", 9, None)]}
+    assert declared == [("own", "{}", 9, None)]
     assert hosts == {"local", "far"}
     assert live_tags(db.root) == {"PV1": 7}
 
