@@ -119,10 +119,15 @@ def words_of(command: str) -> list[str]:
 
 def in_process(words: list[str]) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command of skydb."""
-    said, complaint = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    with redirect_stdout(said), redirect_stderr(complaint):
+    said, complaint = io.BytesIO(), io.BytesIO()
+    with redirect_stdout(as_text(said)) as out, redirect_stderr(as_text(complaint)) as err:
         code = main(words)
-    return code, *(stream.buffer.getvalue().decode() for stream in (said, complaint))  # type: ignore[attr-defined]
+        out.flush(), err.flush()
+        return code, said.getvalue().decode(), complaint.getvalue().decode()
+
+
+def as_text(stream: io.BytesIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, "utf-8", write_through=True)
 
 
 def in_shell(command: str) -> tuple[int, str, str]:
