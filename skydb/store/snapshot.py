@@ -174,7 +174,8 @@ class Snapshot:
         """Return a file with the places where it lies, to read it."""
         places = _places(self.host_roots, file.host, file.backup, file.path)
         again = partial(_places_now, self.root, self.home, file.name)
-        return file.at(*places, find_again=again, table=self.table(file.table))
+        declared = TABLES.get(file.table) or self.tables.get(file.table)  # None: of a table taken away since
+        return file.at(*places, find_again=again, table=declared)
 
     def read_global(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of a global table (images, images_cal, exposures, photcodes), in its declared order."""

@@ -448,6 +448,7 @@ def test_dropped_table_is_gone_and_its_files_may_come_again(db: Database, tmp_pa
     assert len(sql(db, "SELECT * FROM ingest_log")) == log - 1
     with skydb.connect(db, at=before) as con:
         kept = len(con.sql("SELECT * FROM spectra"))
+    assert skydb.fsck(db, workers=1).clean  # earlier snapshots have its files
     declare(db, SPECTRA, width="float64")
     assert addrows(db, "spectra", path, workers=1).count("n_matched") == kept == len(objects(db)["object_id"])
     with pytest.raises(UsageError, match="declares no table 'spectr'; did you mean 'spectra'"):
