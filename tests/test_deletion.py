@@ -45,7 +45,7 @@ from tests.ingest.tables import REFERENCE, detections_mapping, mapping_of
 DERIVED = ("objects", "object_bands")
 
 
-CELL_ROWS = 70
+CELL_ROWS = 100
 
 
 @pytest.fixture(scope="module")
@@ -411,18 +411,12 @@ def test_deleting_again_changes_nothing(db: Database, night: list[Path]) -> None
     [
         ({}, "no images are named"), ({"images": 7}, "no image has the id 7"),
         ({"images": "x"}, "no image is named 'x'"), ({"files": "x.cmf"}, "no file 'x.cmf' was ingested"),
-        ({"exposures": ["o0-1", "x"]}, "no exposure is named 'x'"),
-        ({"nights": 5}, "no exposure of night 5; the nearest are [0-9]"),
+        ({"exposures": ["o0-1", "x"]}, "no exposure is named 'x'"), ({"nights": 5}, "no exposure of night 5"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_refused(db: Database, named: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         delete(db, **named)
-
-
-def test_file_of_another_folder_is_answered_with_the_one_of_that_name(db: Database, night: list[Path]) -> None:
-    with pytest.raises(UsageError, match=f"did you mean '.*/{night[0].name}'"):
-        delete(db, files=f"elsewhere/{night[0].name}")
 
 
 def test_cell_that_another_writer_changed_is_done_again_and_no_other(
