@@ -38,7 +38,6 @@ from tests.ingest.skies import (
 )
 from tests.ingest.tables import REFERENCE, mapping_of
 
-
 CELL_ROWS = 100
 
 
