@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.errors import SkydbError
 from skydb.executors import executor_of
@@ -30,6 +31,7 @@ from skydb.store.compact import compact
 from skydb.store.files import DataFile, StoredFile
 from skydb.store.snapshot import Snapshot
 from skydb.tools.cli import main
+from tests.checks.damages import flip
 from tests.ingest.skies import assert_same, check_conservation, contents, new_database
 from tests.ingest.skies import write_night as night_of
 
@@ -124,6 +126,14 @@ def test_hosts_that_see_nothing_of_each_other_make_the_same_database(
     assert_same(contents(db), contents(alone))
     assert {cell.host for cell in db.snapshot().cells()} == set(HOSTS)
     set_copies(db, 2)
+    assert fsck(db, deep=True, cluster=address).findings == ()
+    second = db.snapshot().files("measurements")[0]
+    copy = tmp_path / str(second.backup) / second.path
+    was = copy.read_bytes()
+    flip(copy)
+    (found,) = fsck(db, cluster=address).findings
+    assert (found.kind, found.file) == ("backup-damaged", second.path)
+    copy.write_bytes(was)
 
     os.kill(processes["north"], signal.SIGKILL)
     for executor, one in ((executor_of(db, cluster=address), db), (executor_of(alone, 1), alone)):
