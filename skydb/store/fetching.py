@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 from skydb.errors import BusyError, DataError, SkydbError
 
-from .mending import how_to_mend
+from .cells import LOCAL
+from .layout import HOST_FILE
+from .mending import how_to_mend, how_to_mount
 from .roots import Place, filesystem_of
 
 MOST_BETWEEN = 65_536
@@ -72,7 +74,9 @@ def fetch_whole(place: Place) -> bytes:
 
 
 def missing(place: Place) -> DataError:
-    """Return the error of a stored file that is not where it should be."""
+    """Return the error of a stored file that is not where it should be, perhaps because its disk is not mounted."""
+    if place.host != LOCAL and place.is_local and not os.path.exists(f"{place.root}/{HOST_FILE}"):
+        return DataError("a stored file is missing, as is all of its host", place.where, how_to_mount(place.host))
     return DataError("a stored file is missing", place.where, how_to_mend(Path(place.path)))
 
 

@@ -22,6 +22,7 @@ from .changes import Host
 from .fetching import fetch_whole
 from .files import make_directory, write_durably
 from .layout import HOST_FILE
+from .mending import how_to_mount
 from .roots import Place, filesystem_of, is_url, root_named
 from .transfer import not_written
 
@@ -112,7 +113,7 @@ def require_identity(place: Place, database_id: str) -> None:
     DataError, BusyError
         It does, or cannot be read.
     """
-    todo = f"mount the disk of host {place.host} there, or say where it is: `skydb hosts DB set {place.host} --root …`"
+    todo = how_to_mount(place.host)
     if (place, database_id) in _found_there:
         return
     found = identity_at(place)

@@ -14,6 +14,11 @@ _REPAIR = "put this file back from a copy of the database, or run `skydb fsck --
 _REBUILD = "run `skydb fsck --rebuild-catalog`, which makes it anew from the manifests in commits/"
 
 
+def how_to_mount(host: str) -> str:
+    """Advise what brings back a host whose root has no `host.json`."""
+    return f"mount the disk of host {host} there, or say where it is: `skydb hosts DB set {host} --root …`"
+
+
 def how_to_mend(path: Path) -> str:
     """Advise what mends a file of a database.
 

@@ -17,6 +17,7 @@ from skydb.store import copies, fetching
 from skydb.store.checksums import is_whole_here
 from skydb.store.fetching import MOST_BETWEEN, Span, fetch
 from skydb.store.files import DataFile, StoredFile
+from skydb.store.layout import HOST_FILE
 from skydb.store.parquet import read_file, read_pair, read_selected, store_rows
 from skydb.store.roots import Place, filesystem_of, is_url, root_named
 
@@ -224,6 +225,16 @@ def test_moved_file_that_is_nowhere_is_missing_where_it_was(file: DataFile, fold
     place = gone(file, folder)
     with pytest.raises(DataError, match=rf"host a: {place}: a stored file is missing"):
         read_file(file.at(place, find_again=lambda: (place,)))
+
+
+def test_missing_file_of_a_disk_that_is_not_mounted_is_not_to_be_repaired(file: DataFile, folder: Path) -> None:
+    place = gone(file, folder)
+    with pytest.raises(DataError, match="as is all of its host; mount the disk of host a there"):
+        read_file(file.at(place))
+    Path(place.root).mkdir()
+    (Path(place.root) / HOST_FILE).touch()
+    with pytest.raises(DataError, match="put this file back from a copy of the database"):
+        read_file(file.at(place))
 
 
 def test_server_that_did_not_answer_is_asked_last(
