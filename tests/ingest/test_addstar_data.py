@@ -75,6 +75,7 @@ def _pairs_of(measurements: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return mag[start[both]], mag[start[both] + 1]
 
 
+@pytest.mark.slow
 def test_catalog_of_the_whole_sky_is_conserved(db: Database, data_dir: Path) -> None:
     """Tycho-2 upon Hipparcos."""
     addstar(db, data_dir / "hipparcos" / "hipparcos_star_catalog.fits.gz", mapping="hipparcos", workers=1)

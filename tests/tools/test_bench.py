@@ -57,7 +57,7 @@ def report(folder: Path) -> BenchReport:
         patch.setattr(many_cells, "CELLS", 300)
         patch.setattr(many_cells, "REWRITTEN", 50)
         patch.setattr(tasks, "TASKS", 50)
-        return bench(folder, detections=25_000, repeat=1, workers=1)
+        return bench(folder, detections=10_000, repeat=1, workers=1)
 
 
 def test_every_case_runs_and_all_systems_agree(report: BenchReport, folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_every_case_runs_and_all_systems_agree(report: BenchReport, folder: Path
 def test_second_run_takes_what_the_first_made(
     report: BenchReport, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["bench", str(folder), "--detections", "25000", "--repeat", "1", "--only", "scan", "--only", "light*"]
+    asked = ["bench", str(folder), "--detections", "10000", "--repeat", "1", "--only", "scan", "--only", "light*"]
     assert main([*asked, "--json"]) == 0
     captured = capsys.readouterr()
     assert [row["case"] for row in json.loads(captured.out)["cases"]] == ["light curve", "scan"]
@@ -87,7 +87,7 @@ def test_other_survey_in_the_folder_is_refused(report: BenchReport, folder: Path
 
 def test_case_that_does_not_exist_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="no case or group is named 'nothing'"):
-        bench(folder, detections=25_000, only=["nothing"])
+        bench(folder, detections=10_000, only=["nothing"])
 
 
 def test_durations_have_a_unit_that_suits_them() -> None:
