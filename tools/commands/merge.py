@@ -32,4 +32,4 @@ def command(
             report = merge(
                 db, source, at=at, radius_arcsec=radius_arcsec, workers=workers, cluster=cluster, progress=show
             )
-        emit(report, as_json=as_json)
+        emit(report.as_dict() if as_json else report.text(), as_json=as_json)
