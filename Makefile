@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 QUICK := not slow and not scale
+AT_ONCE := 2
 CHECKS := lint types docs
 
 .PHONY: help setup test test-slow test-scale lint types docs demo bench constraints clean
@@ -25,7 +26,7 @@ test: setup       ## lint, types, docs and every quick test
 	@failed=; \
 	for check in $(CHECKS); do $(MAKE) --no-print-directory $$check || failed="$$failed $$check"; done; \
 	test -z "$$failed" || echo "FAILED before the tests:$$failed"; \
-	$(BIN)/pytest -m "$(QUICK)" && test -z "$$failed"
+	$(BIN)/pytest -m "$(QUICK)" -n $(AT_ONCE) --dist worksteal && test -z "$$failed"
 
 test-slow: setup  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from skydb import database
+from skydb.arguments import at_least_one
 from skydb.database import Database
 from skydb.errors import UsageError
+from skydb.executors import executor_of
 from skydb.kernels.distinct import distinct, is_among
+from skydb.parallel.executor import Workers
 from skydb.schema.model import Column
 from skydb.sky.regions import Region
 from skydb.store.arrays import numbers_of
@@ -36,10 +39,11 @@ from .arguments import (
 from .atlas import Atlas, CellPart
 from .described import column_facts, description, facts_of_schema, table_facts
 from .failures import blame, clear_errors
+from .gathering import GatheredRows, Gathering, gather
 from .names import codes_of, with_names
 from .result_names import declarations
 from .results import Result
-from .sources import CellStream
+from .sources import CellRows, CellStream, FileStream
 from .user_tables import arrow_of, require_free_name
 from .views import OWN, Views, views_of
 
@@ -64,7 +68,7 @@ class StaleWarning(UserWarning):
 
 def connect(
     db: Database | str | PathLike[str], *, at: int | str | None = None, memory_limit: str | None = None,
-    threads: int | None = None,
+    threads: int | None = None, workers: Workers = None, cluster: object = None, gather_limit: int | None = None,
 ) -> Connection:  # fmt: skip
     """Open a snapshot of a database for questions.
 
@@ -79,11 +83,17 @@ def connect(
         What DuckDB may use at most, such as "2GB"; it spills to disk beyond.
     threads
         Threads of DuckDB; None: one per core.
+    workers, cluster
+        Who reads the cells: so many local worker processes, or an executor; or the workers of a Dask cluster, by the
+        address of its scheduler or a `distributed.Client`, each those of its host. They send the rows that a question
+        needs, and the rest of it is done here. None of both: this process reads.
+    gather_limit : bytes
+        What they may send for one use of a table; None: what the temporary folder, where it waits, has room for.
 
     Raises
     ------
     UsageError
-        No such database, snapshot or tag.
+        No such database, snapshot or tag; workers and a cluster; no Dask here, or no scheduler there.
     DataError, BusyError
         The catalog is damaged, or cannot be had.
 
@@ -94,10 +104,15 @@ def connect(
         with skydb.connect("survey.sky", at="DR1") as con:
             print(con.sql("SELECT band, count(*) AS n FROM measurements GROUP BY band"))
         skydb.connect("https://archive.example/survey.sky", at="DR1")
+        skydb.connect("survey.sky", cluster="tcp://10.0.0.1:8786")
     """
     if not isinstance(db, Database | str | PathLike):
         raise UsageError(f"a {type(db).__name__} is no database", "connect", "give its path, or an open one")
-    return Connection(_snapshot_of(db, snapshot_named(at)), memory_limit=memory_limit, threads=threads)
+    snapshot, gathering = _snapshot_of(db, snapshot_named(at)), None
+    if workers is not None or cluster is not None:
+        limit = None if gather_limit is None else at_least_one(gather_limit, "gather_limit")
+        gathering = Gathering(executor_of(snapshot, workers, cluster), limit)
+    return Connection(snapshot, memory_limit=memory_limit, threads=threads, workers=gathering)
 
 
 def _snapshot_of(db: Database | str | PathLike[str], at: int | str | None) -> Snapshot:
@@ -113,9 +128,12 @@ def _snapshot_of(db: Database | str | PathLike[str], at: int | str | None) -> Sn
 class Connection:
     """Questions to one snapshot; close it when done, or use it in a `with` block."""
 
-    def __init__(self, snapshot: Snapshot, *, memory_limit: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, *, memory_limit: str | None = None, threads: int | None = None,
+        workers: Gathering | None = None,
+    ) -> None:  # fmt: skip
         self.snapshot = snapshot
-        self._memory_limit, self._threads = memory_limit, threads
+        self._memory_limit, self._threads, self._workers = memory_limit, threads, workers
         self._tables: dict[str, pa.Table] = {}
         self._session: Session | None = None
         self._closed = False
@@ -140,6 +158,8 @@ class Connection:
         if self._session is not None:
             self._session.close()
             self._session = None
+        if self._workers is not None:
+            self._workers.close()
 
     def register(self, name: str, table: object) -> None:
         """Make an Arrow, pandas or astropy table known to SQL under a name, in the place of one of that name before.
@@ -218,17 +238,21 @@ class Connection:
             return Result(facts, {})
         parsed, scans = self._plan(query)
         self._warn(sum(scan.stale_cells for scan in scans))
-        relations = {scan.relation: relation_of(self.snapshot, scan) for scan in scans}
-        failures = [s.failures for r in relations.values() for s in r.streams.values() if not isinstance(s, pa.Table)]
-        check = partial(blame, self.snapshot, [file for scan in scans for file in scan.files], failures)
+        relations = {scan.relation: relation_of(self.snapshot, scan, self._workers) for scan in scans}
+        streams = [stream for relation in relations.values() for stream in relation.streams.values()]
+        failures = [stream.failures for stream in streams if isinstance(stream, CellStream | FileStream)]
+        read_here = [file for scan in scans if self._workers is None or scan.parts is None for file in scan.files]
+        check = partial(blame, self.snapshot, read_here, failures)
         with clear_errors(check):
             rows = self._opened().answer(parsed.sql, relations, self._tables)
-        return Result(rows, declarations(rows.columns, parsed.declared), check=check)
+        prepare = partial(gather, [stream for stream in streams if isinstance(stream, GatheredRows)])
+        return Result(rows, declarations(rows.columns, parsed.declared), check=check, prepare=prepare)
 
     def explain(self, query: str) -> Result:
         """Say, without running it, what a query would read: for every use of a table its cells, files, bytes, rows.
 
-        `rows` are those of the files; within a cell that is not read whole, fewer are.
+        `rows` are those of the files; within a cell that is not read whole, fewer are. Where workers read the cells,
+        also the conditions that they decide, and about how many bytes they send here if these exclude nothing.
 
         Raises
         ------
@@ -241,8 +265,9 @@ class Connection:
 
             print(con.explain("SELECT mag FROM measurements WHERE in_box(ra, dec, 350, 10, -5, 5)"))
         """
-        _, scans = self._plan(query)
-        return Result(pa.Table.from_pylist([_explained(scan) for scan in scans], schema=_EXPLAINED))
+        from .explain import explained
+
+        return Result(explained(self.snapshot, self._plan(query)[1], gathered=self._workers is not None))
 
     def cone(
         self, ra: AngleLike | Position, dec: AngleLike | None = None, radius: AngleLike | None = None, *,
@@ -387,7 +412,8 @@ class Connection:
     ) -> pa.Table:
         """Read the stored columns that give some columns."""
         self._require_open()
-        return CellStream(self.snapshot, table, tuple(OWN.stored_columns(table, columns)), tuple(parts), region).read()
+        rows = CellRows(self.snapshot, table, tuple(OWN.stored_columns(table, columns)), region)
+        return CellStream(rows, tuple(parts), self._workers).read()
 
     def _with_derived_flags(self, rows: pa.Table, parts: Sequence[CellPart]) -> pa.Table:
         from .derived_flags import SEED_COLUMNS, with_derived_flags
@@ -410,25 +436,11 @@ class Connection:
 
 _TIME_ORDER = ("object_id", "mjd", "image_id", "det_id")
 
-_EXPLAINED = pa.schema([
-    ("table", pa.string()), ("relation", pa.string()), ("reads", pa.string()), ("columns", pa.string()),
-    ("cells", pa.int64()), ("files", pa.int64()), ("hosts", pa.string()), ("bytes", pa.int64()), ("rows", pa.int64()),
-])  # fmt: skip
-
 
 def _needed_for_flags() -> tuple[str, ...]:
     from .derived_flags import NEEDED
 
     return NEEDED
-
-
-def _explained(scan: Scan) -> dict[str, object]:
-    return {
-        "table": scan.table, "relation": scan.relation, "reads": ", ".join(scan.stored),
-        "columns": ", ".join(scan.columns), "cells": None if scan.parts is None else len(scan.parts),
-        "files": len(scan.files), "hosts": ", ".join(sorted({f.host for f in scan.files})),
-        "bytes": sum(f.bytes for f in scan.files), "rows": sum(f.rows for f in scan.files if f.table == scan.stored[0]),
-    }  # fmt: skip
 
 
 def _declared(table: str, names: Sequence[str]) -> dict[str, Column]:

@@ -28,8 +28,9 @@ class TableReference:
     `alias` is its name in the query as written, `relation` the one in `ParsedQuery.sql`: a second use of a table has a
     relation of its own, so that each may bring other rows. `columns` are those used, in the order of the table's
     visible columns. Only rows inside `region` and with an id in the half-open ranges `object_ids` can matter (None:
-    all); and of those only rows whose object_id occurs among the rows of *every* reference that `follows` lists by
-    number, so that a join on object_id is pruned on both sides by what limits one.
+    all); of those only rows for which all `conditions` hold, SQL over its columns; and of those only rows whose
+    object_id occurs among the rows of *every* reference that `follows` lists by number, so that a join on object_id is
+    pruned on both sides by what limits one.
     """
 
     table: str
@@ -39,6 +40,7 @@ class TableReference:
     region: Region | None = None
     object_ids: IdRanges | None = None
     follows: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _reference(reference: Reference, limit: Limits, views: Views) -> TableRefere
     columns = tuple(c.name for c in views.columns(reference.table) if c.name in reference.used)
     return TableReference(
         reference.table, reference.alias, reference.relation, columns, limit.region, limit.ids,
-        tuple(sorted(limit.follows)),
+        tuple(sorted(limit.follows)), tuple(limit.conditions),
     )  # fmt: skip
 
 

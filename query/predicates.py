@@ -17,6 +17,7 @@ from skydb.sky.regions import Box, Cone, Intersection, Polygon, Region
 
 from .functions import SKY_FUNCTIONS
 from .joins import conjuncts, joined_sources, links
+from .pushed import pushed_condition
 from .resolve import Resolution
 from .select_lists import Level
 
@@ -36,11 +37,13 @@ _MIRRORED = {exp.LT: exp.GT, exp.LTE: exp.GTE, exp.GT: exp.LT, exp.GTE: exp.LTE,
 class Limits:
     """What is known of the rows that one reference can bring into the answer.
 
-    `follows` names references: only rows with an object_id that one of *each* of those has can matter.
+    `conditions` are SQL about its own columns that holds for every row that can matter. `follows` names references:
+    only rows with an object_id that one of *each* of those has can matter.
     """
 
     regions: list[Region] = field(default_factory=list)
     ids: IdRanges | None = None
+    conditions: list[str] = field(default_factory=list)
     follows: set[int] = field(default_factory=set)
 
     @property
@@ -65,6 +68,9 @@ def limits(resolution: Resolution) -> list[Limits]:
         own = {level.sources[name].reference for name in joined.filtered}
         for condition in conjuncts(level.select.args.get("where")):
             _limit(condition, resolution, own, found)
+            pushed = pushed_condition(condition, resolution)
+            if pushed is not None and pushed[0] in own:
+                found[pushed[0]].conditions.append(pushed[1])
         _limit_by_bounds(level, resolution, own, found)
         for follower, followed in links(level, resolution, joined):
             found[follower].follows.add(followed)

@@ -50,6 +50,8 @@ class Result:
         None: those whose name says so.
     check
         Called when computing the rows fails: raises DataError if a stored file is to blame.
+    prepare
+        Called each time before rows of a DuckDB relation are computed.
 
     Examples
     --------
@@ -70,9 +72,10 @@ class Result:
         declared: Mapping[str, Column] | None = None,
         *,
         check: Callable[[], None] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self._source = source
-        self._check = check
+        self._check, self._prepare = check, prepare
         self._spent = False
         named: Any = source
         names = list(named.schema.names if hasattr(named, "schema") else named.columns)
@@ -178,6 +181,8 @@ class Result:
 
     def _reader(self, rows: int) -> pa.RecordBatchReader:
         if not isinstance(self._source, pa.RecordBatchReader):
+            if self._prepare is not None:
+                self._prepare()
             return self._source.to_arrow_reader(rows)
         if self._spent:
             raise UsageError("the rows have been streamed and are gone", "result", "ask again, or use arrow() first")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TypeVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,10 @@ from skydb.store.snapshot import Snapshot
 
 from .atlas import CellPart
 
+if TYPE_CHECKING:
+    from .gathering import Gathering
+    from .row_filters import RowFilter
+
 MOST_THREADS = 4
 """Cells read at once at most, each up to 150 MB where all columns of a full one are asked for."""
 
@@ -34,39 +38,66 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class CellStream:
-    """Rows of a sky table as an Arrow stream that can be read again and again.
+class CellRows:
+    """Reads the rows of one cell: here, or wherever it is sent.
 
-    DuckDB asks it for its schema and for a stream through the Arrow PyCapsule interface. `columns` are stored ones;
-    `region`, if there is one, keeps the rows whose `ra` and `dec`, which must be among them, lie inside.
+    `columns` are stored ones; `region`, if there is one, keeps the rows whose `ra` and `dec`, which must be among them,
+    lie inside; `row_filter`, those that meet its conditions.
     """
 
     snapshot: Snapshot
     table: str
     columns: tuple[str, ...]
-    parts: tuple[CellPart, ...]
     region: Region | None = None
-    schema: pa.Schema = field(init=False)
-    failures: list[SkydbError] = field(default_factory=list, compare=False, repr=False)
+    row_filter: RowFilter | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "schema", self.snapshot.empty_rows(self.table, self.columns).schema)
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        return self.snapshot.empty_rows(self.table, self.columns).schema
 
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows by cell, in sky order; some cells are read ahead."""
-        with _noted(self.failures):
-            for tables in in_threads(self._of_part, self.parts, at_once=_threads_for(self.snapshot)):
-                yield from tables
-
-    def _of_part(self, part: CellPart) -> list[pa.Table]:
+    def __call__(self, part: CellPart) -> list[pa.Table]:
+        """Return the rows of a part, file by file."""
         rows = self.snapshot.cell_parts(self.table, part.cell, self.columns, ranges=part.ranges)
-        return [self._inside(r.cast(self.schema)) for r in rows]
+        return [self._kept(r.cast(self.schema)) for r in rows]
 
-    def _inside(self, rows: pa.Table) -> pa.Table:
+    def _kept(self, rows: pa.Table) -> pa.Table:
+        if self.row_filter is not None:
+            rows = self.row_filter.kept(rows)
         if self.region is None:
             return rows
         inside = np.flatnonzero(self.region.contains(*(numbers_of(rows.column(name)) for name in ("ra", "dec"))))
         return rows if len(inside) == rows.num_rows else rows.take(row_numbers(inside))
+
+
+@dataclass(frozen=True)
+class CellStream:
+    """Rows of cells as an Arrow stream that can be read again and again.
+
+    DuckDB asks it for its schema and for a stream through the Arrow PyCapsule interface. Cells are read in threads of
+    this process; with `workers`, by those, who send the rows.
+    """
+
+    rows: CellRows
+    parts: tuple[CellPart, ...]
+    workers: Gathering | None = None
+    failures: list[SkydbError] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        return self.rows.schema
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows by cell, in sky order; some cells are read ahead."""
+        with _noted(self.failures):
+            for tables in self._by_cell():
+                yield from tables
+
+    def _by_cell(self) -> Iterator[list[pa.Table]]:
+        if self.workers is not None:
+            return self.workers.gathered(self.rows, self.rows.snapshot, self.parts)
+        return in_threads(self.rows, self.parts, at_once=_threads_for(self.rows.snapshot))
 
     def read(self) -> pa.Table:
         """Return all rows."""

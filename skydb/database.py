@@ -36,7 +36,7 @@ from skydb.store.mending import how_to_mend
 from skydb.store.ranges import pack_ranges
 from skydb.store.record import Record, apply_record
 from skydb.store.snapshot import Snapshot, snapshot_number
-from skydb.store.tags import publish_missing_tags
+from skydb.store.tags import publish_missing_tags, tags_in
 
 DEFAULT_CELL_ROWS = 500_000
 
@@ -191,6 +191,7 @@ def open(path: str | PathLike[str]) -> Database:
     with reading(root) as connection:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
+        tags = tags_in(connection)
     if "format" not in meta or head is None:
         raise DataError(
             "the catalog has no format or no snapshot", str(root / CATALOG), how_to_mend(root / CATALOG)
@@ -202,5 +203,5 @@ def open(path: str | PathLike[str]) -> Database:
         raise UsageError(what, str(root), "make it anew: `skydb create`, then ingest its files again")
     with suppress(OSError, SkydbError):  # a reader may not write, and needs neither
         complete_head(root, head)
-        publish_missing_tags(root)
+        publish_missing_tags(root, tags)
     return Database(root, meta["database_id"], int(meta["cell_rows"]))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from skydb.database import Database
 from skydb.parallel.executor import Executor, Workers, executor_for
 from skydb.store.hosts import worker_of_hosts
+from skydb.store.snapshot import Snapshot
 
 
-def executor_of(db: Database, workers: Workers = None, cluster: object = None) -> Executor:
-    """Return the executor for work on a database.
+def executor_of(db: Database | Snapshot, workers: Workers = None, cluster: object = None) -> Executor:
+    """Return the executor for work on a database, or on a snapshot of one.
 
     Parameters
     ----------

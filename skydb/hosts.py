@@ -279,14 +279,15 @@ def lose_host(
     storage = storage_of(db.root)
     host = storage.host(name)
     if name == LOCAL:
-        raise UsageError("the host 'local' has the catalog", str(db.root), "see docs/how-to: recovery from damage")
+        raise UsageError("the host 'local' has the catalog", str(db.root), "see docs/how-to/recover-from-damage.md")
     command = f"hosts {db.root} remove {name} --lost"
     if host.state != LOST:
         _commit(db, storage, command, ends_hosts=(name,), hosts=(replace(host, state=LOST),))
     moved = _moving(db, command, _without(name), _cells_of_lost(db, name), workers, progress)
     lost = unreadable(db.root, [name])
     if lost and not accept_loss:
-        todo = f"bring it back (`skydb hosts DB set {name} --root … --state active`), or give them up (--accept-loss)"
+        back = f"`skydb hosts DB set {name} --root … --state active`"
+        todo = f"it is marked lost; bring it back ({back}), or give them up (--accept-loss)"
         raise DataError(f"no copy is left of {in_words(lost)}", f"host {name}", todo)
     if lost:
         _give_up_rows(db, f"{command} --accept-loss", name)

@@ -45,7 +45,7 @@ from tests.ingest.tables import REFERENCE, detections_mapping, mapping_of
 DERIVED = ("objects", "object_bands")
 
 
-CELL_ROWS = 70
+CELL_ROWS = 100
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,32 @@ Every ```python and ```console block of a page is run in order; Python blocks of
 not run says why on the line before it: <!-- not run: why -->. In a console block, lines that begin with `$ ` are
 commands; lines after a command, if any, must be its output (`...` stands for any text). A Python block written with
 `>>>` is checked in the same way.
+
+What takes time is done once: `skydb …` runs in this process where no shell is needed, and what a page begins with (it
+simulates a survey and ingests it) is copied where another page began alike.
 """
 
 from __future__ import annotations
 
 import doctest
+import glob
+import io
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from skydb.tools.cli import main
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
@@ -32,6 +42,8 @@ BLOCK = re.compile(
     r"(?P<skip><!-- not run: (?P<why>[^>]*?) -->\n)?^```(?P<kind>python|console)\n(?P<text>.*?)^```$", re.M | re.S
 )
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+FIRST = 4
+"""Commands that many pages begin with: they simulate a survey and ingest it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +65,13 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def run_page(path: Path) -> None:
-    """Run the examples of a page in the current folder."""
+def run_page(path: Path, begun: dict[Any, Path] | None = None) -> None:
+    """Run the examples of a page in the current folder; `begun` keeps what the first commands of others left."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(path.read_text()):
+    for number, block in enumerate(blocks(path.read_text())):
         where = f"{path.name}, line {block.line}"
         if block.kind == "console":
-            run_console(block.text, where)
+            run_console(block.text, where, begun if number == 0 else None)
         elif block.text.lstrip().startswith(">>>"):
             run_session(block.text, names, where)
         else:
@@ -73,14 +85,56 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
         yield lines[0], lines[1] if len(lines) > 1 else ""
 
 
-def run_console(text: str, where: str) -> None:
+def run_console(text: str, where: str, begun: dict[Any, Path] | None = None) -> None:
     """Run the commands of a block; each must succeed and print what the page shows."""
+    listed = list(commands(text))
+    first, rest = tuple(listed[:FIRST]), listed[FIRST:]
+    if begun is None or first not in begun:
+        for command, shown in first:
+            run_command(command, shown, where)
+        if begun is not None and rest:
+            begun[first] = Path(shutil.copytree(".", Path.cwd().with_name(f"begun-{len(begun)}")))
+    else:
+        shutil.copytree(begun[first], ".", dirs_exist_ok=True)
+    for command, shown in rest:
+        run_command(command, shown, where)
+
+
+def run_command(command: str, shown: str, where: str) -> None:
+    code, said, complaint = in_process(words) if (words := words_of(command)) else in_shell(command)
+    assert code == 0, f"{where}: {command}\n{complaint}"
+    if shown.strip():
+        assert doctest.OutputChecker().check_output(shown, said, FLAGS), f"{where}: {command}\n{said}"
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command of skydb as a shell splits them; none if only a shell can run it."""
+    split = shlex.shlex(command, posix=True, punctuation_chars=True)
+    split.whitespace_split = True  # a comma, say, is no punctuation of shells
+    words = list(split)
+    if words[0] != "skydb" or any(set(word) <= set("();<>|&") for word in words):
+        return []
+    return [found for word in words[1:] for found in (sorted(glob.glob(word)) if "*" in word else []) or [word]]
+
+
+def in_process(words: list[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command of skydb."""
+    said, complaint = io.BytesIO(), io.BytesIO()
+    with redirect_stdout(as_text(said)) as out, redirect_stderr(as_text(complaint)) as err:
+        code = main(words)
+        out.flush(), err.flush()
+        return code, said.getvalue().decode(), complaint.getvalue().decode()
+
+
+def as_text(stream: io.BytesIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, "utf-8", write_through=True)
+
+
+def in_shell(command: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of any command."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for command, shown in commands(text):
-        run = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PATH": path})
-        assert run.returncode == 0, f"{where}: {command}\n{run.stderr}"
-        if shown.strip():
-            assert doctest.OutputChecker().check_output(shown, run.stdout, FLAGS), f"{where}: {command}\n{run.stdout}"
+    run = subprocess.run(command, shell=True, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    return run.returncode, run.stdout, run.stderr
 
 
 def run_session(text: str, names: dict[str, Any], where: str) -> None:
@@ -92,12 +146,28 @@ def run_session(text: str, names: dict[str, Any], where: str) -> None:
     assert failed == 0, "".join(said)
 
 
+@pytest.fixture(scope="module")
+def begun() -> dict[Any, Path]:
+    """What the first commands of pages left, by those commands and the output that the pages show."""
+    return {}
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p.read_text())], ids=lambda p: p.name)
-def test_examples_of_the_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_the_page_run(
+    page: Path, begun: dict[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     if "import lsdb" in page.read_text():
         pytest.importorskip("lsdb")  # and its import's own warnings are no errors of the page
-    run_page(page)
+    run_page(page, begun)
+
+
+def test_command_runs_in_a_shell_where_it_needs_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.smf").touch(), (tmp_path / "a.smf").touch()
+    assert words_of("skydb sql *.smf 'n(*) > 0 | 1' a,b  # all") == ["sql", "a.smf", "b.smf", "n(*) > 0 | 1", "a,b"]
+    for command in ("ls", "skydb log | wc", "skydb log >f", "skydb log; ls", "skydb log || ls"):
+        assert words_of(command) == []
 
 
 def write_page(folder: Path, *lines: str) -> Path:

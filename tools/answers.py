@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import emit, json_option
+from .output import cluster_option, emit, json_option
 
 if TYPE_CHECKING:
     from skydb.query.connection import Connection
@@ -28,22 +28,22 @@ columns_option = click.option(
 
 
 def answer_options(function: Function) -> Function:
-    """Give a command the arguments `at`, `form`, `out` and `as_json`."""
+    """Give a command the arguments `at`, `cluster`, `form`, `out` and `as_json`."""
     function = click.option("--at", metavar="SNAPSHOT|TAG", help="Ask this snapshot; by default the newest.")(function)
     function = click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True,
                             help="How to write the answer.")(function)  # fmt: skip
     function = click.option("--out", type=click.Path(), metavar="FILE", help="Write to FILE; by default on stdout.")(
         function
     )
-    return json_option(function)
+    return json_option(cluster_option(function))
 
 
 @contextmanager
-def asking(db: str, at: str | None) -> Iterator[Connection]:
+def asking(db: str, at: str | None, cluster: str | None = None) -> Iterator[Connection]:
     """Open a snapshot for one command; warnings become lines on stderr."""
     from skydb.query.connection import connect
 
-    with warnings.catch_warnings(record=True) as heard, connect(db, at=at) as connection:
+    with warnings.catch_warnings(record=True) as heard, connect(db, at=at, cluster=cluster) as connection:
         warnings.simplefilter("always")
         try:
             yield connection

@@ -33,12 +33,21 @@ DRIFT_SLACK = 1e-9
 
 @dataclass(frozen=True)
 class CellTask:
-    """What every cell's check shares: the snapshot, the images , where pairs go, more depth."""
+    """What every cell's check shares: the snapshot, the images, where pairs go, hosts that are away, more depth."""
 
     snapshot: Snapshot
     images: Path
     spill: PairSpill
+    away: frozenset[str] = frozenset()
     deep: DeepTask | None = None
+
+
+@dataclass(frozen=True)
+class NumberedCell:
+    """A cell to check, and its number, by which its pairs are kept."""
+
+    number: int
+    cell: Cell
 
 
 @dataclass(frozen=True)
@@ -87,24 +96,25 @@ class _Cell:
         self.findings.append(Finding(kind, what, table, str(self.cell), file.path if file else None, rows))
 
 
-def check_cell(item: tuple[int, Cell], *, task: CellTask) -> CellAnswer:
-    """Check one cell; `item` is its number, by which its pairs are kept, and the cell."""
-    number, cell = item
+def check_cell(item: NumberedCell, *, task: CellTask) -> CellAnswer:
+    """Check one cell."""
+    cell = item.cell
     tables = [name for name, table in task.snapshot.tables.items() if table.kind == "sky"]
     at = _Cell(cell, task.snapshot, {name: task.snapshot.files(name, cell) for name in tables})
-    _check_files(at)
+    _check_files(at, task.away)
     pairs = _check_pairs(at)
     images = Images.load(task.images)
     rows, complete = _measurement_keys(at, pairs)
     complete &= _check_links(at, rows, images)
-    task.spill.write(number, rows["image_id"], rows["det_id"])
+    task.spill.write(item.number, rows["image_id"], rows["det_id"])
     if at.whole("object_seeds") and complete:
         _check_seeds(at, rows, images)
     _check_derived(at, rows, complete=complete)
     drift = _drift(at)
     if drift > cell.drift_arcsec * (1 + DRIFT_SLACK):
         at.found("drift-exceeded", f"{drift:.6g} arcsec, the bound is {cell.drift_arcsec:.6g}")
-    if task.deep is not None and not [f for f in at.findings if f.severity == "damage"]:
+    sound = at.whole(*at.files) and not [f for f in at.findings if f.severity == "damage"]
+    if task.deep is not None and sound:
         at.findings += deep_findings(cell, task.snapshot, task.deep)
     place, there = images.rows_of(rows["image_id"])
     image, count = counted(place[there])
@@ -114,10 +124,10 @@ def check_cell(item: tuple[int, Cell], *, task: CellTask) -> CellAnswer:
     )  # fmt: skip
 
 
-def _check_files(at: _Cell) -> None:
-    """Check every file of the cell by itself, all its copies."""
+def _check_files(at: _Cell, away: frozenset[str]) -> None:
+    """Check every file of the cell by itself."""
     for file in (f for listed in at.files.values() for f in listed):
-        checked = check_file(file, at.snapshot)
+        checked = check_file(file, at.snapshot, away)
         at.findings += checked.findings
         if checked.whole is not None:
             at.usable[file.name] = checked.whole

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydb.kernels.distinct import distinct
+from skydb.store.layout import new_name
 
 from .findings import Finding
 from .keys import Ints, repeated
@@ -40,8 +41,14 @@ class PairSpill:
         part = parts_of(image_id, self.parts)
         order = np.argsort(part, kind="stable")
         starts = np.searchsorted(part[order], np.arange(self.parts + 1))
-        np.save(self.folder / f"{number}.starts.npy", starts)
-        np.save(self.folder / f"{number}.pairs.npy", np.column_stack([image_id, det_id])[order])
+        self._save(f"{number}.pairs.npy", np.column_stack([image_id, det_id])[order])
+        self._save(f"{number}.starts.npy", starts)
+
+    def _save(self, name: str, values: Ints) -> None:
+        """Write a file at once: a second run of a cell's task writes the same while others read."""
+        path = self.folder / f".{new_name()}.npy"
+        np.save(path, values)
+        path.rename(self.folder / name)
 
     def read(self, number: int, part: int) -> Ints:
         """Return the pairs (N, 2) that a cell left in one part; none where it left nothing."""

@@ -51,6 +51,9 @@ KINDS = {kind.name: kind for kind in (
     Kind("manifest-ahead", MANIFESTS, "there are manifests of snapshots that the catalog does not know", REBUILD),
     Kind("tag-unpublished", MANIFESTS, "a tag's copy of the catalog is missing or damaged", REPAIR,
          "writes it from the catalog"),
+    Kind("host-away", FILES, "a host is not where the catalog says, or another is there: what is only there was not "
+         "checked", "mount its disk, or say where it is: `skydb hosts DB set NAME --root …`; if it is gone for "
+         "good, `skydb hosts DB remove NAME --lost`; a repair waits for that"),
     Kind("file-missing", FILES, "a file that a snapshot names is not there", REPAIR,
          "as for file-damaged"),
     Kind("file-damaged", FILES, "its size, BLAKE2b digest, tail, a column chunk or a page is not as it was written",

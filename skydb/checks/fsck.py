@@ -1,7 +1,8 @@
 """The verb `fsck`: check a database, and mend what can be mended.
 
-Catalog → manifests and tags → global tables → cell by cell → names of measurements across cells → counts → files of
-older snapshots → folders. Nothing of the database is written; what is kept on the way goes to a temporary folder.
+Catalog → manifests and tags → hosts → global tables → cell by cell → names of measurements across cells → counts →
+second copies and files of older snapshots → folders. Nothing of the database is written; what is kept on the way goes
+to a temporary folder, on a cluster to one in `work/`, which all workers see.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
 from skydb.errors import DataError
-from skydb.parallel.executor import Executor, Workers, executor_for
+from skydb.executors import executor_of
+from skydb.parallel.executor import WORKERS_WORTH_SECONDS, Executor, Progress, SerialExecutor, Workers
+from skydb.store.carried import map_cells
+from skydb.store.files import make_directory
 from skydb.store.held_folders import held_folder
-from skydb.store.layout import CATALOG, COMMITS, given_path
+from skydb.store.layout import CATALOG, COMMITS, WORK, given_path
 from skydb.store.snapshot import Snapshot
 
+from .away import away_findings, away_hosts
 from .catalog import catalog_findings, copied
-from .cells import CellAnswer, CellTask, check_cell
+from .cells import CellAnswer, CellTask, NumberedCell, check_cell
+from .copies import check_copies, copy_batches, copy_findings
 from .counts import digest_findings, image_findings, log_findings, stored_by_digest
 from .deep import DeepTask
 from .detections import PairSpill, check_part
@@ -38,7 +44,6 @@ from .findings import Finding
 from .folders import folder_findings
 from .images import GlobalAnswer, check_globals
 from .manifests import manifest_findings, tag_findings
-from .older import check_older, older_batches
 from .report import FsckReport
 
 Item = TypeVar("Item")
@@ -47,10 +52,36 @@ Answer = TypeVar("Answer")
 Steps = Callable[[str, int, int], None]
 """Called with (step, items done, items in all)."""
 
+BYTES_PER_SECOND = 30e6
+"""Stored bytes that one process checks in a second, about."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How a check is to be done."""
+
+    deep: bool
+    workers: Workers
+    cluster: object
+    progress: Steps | None
+
+    def executor(self, db: Database, seconds: float) -> Executor:
+        """Return the executor of work that takes about so many seconds in one process."""
+        if self.workers is None and self.cluster is None and seconds < WORKERS_WORTH_SECONDS:
+            return SerialExecutor()
+        return executor_of(db, self.workers, self.cluster)
+
+    def folder(self, root: Path) -> Path:
+        """Return where what is kept on the way goes: where all workers see it."""
+        if self.cluster is None:
+            return Path(tempfile.gettempdir())
+        make_directory(root / WORK)
+        return root / WORK
+
 
 def fsck(
     db: Database | str | PathLike[str], *, deep: bool = False, repair: bool = False, workers: Workers = None,
-    progress: Steps | None = None,
+    cluster: object = None, progress: Steps | None = None,
 ) -> FsckReport:  # fmt: skip
     """Check a database against itself: catalog, manifests, every byte of every file, keys, links, counts, bounds.
 
@@ -61,49 +92,62 @@ def fsck(
     deep
         Also compute calibrated measurements, objects and means anew, and compare.
     repair
-        Mend what can be mended, quarantine what cannot, and check again.
-    workers
-        Worker processes; None: one per core. Or an executor, whose workers are of this machine.
+        Mend what can be mended, quarantine what cannot, and check again. Nothing is mended while a host is away.
+    workers, cluster
+        As `skydb.addstar` takes them; an executor's workers are of this machine. On a cluster the files of each host
+        are read by the workers there.
     progress
         Called with (step, items done, all items of the step).
 
     Raises
     ------
     UsageError
-        There is no database.
-    BusyError
+        There is no database, or no cluster.
+    CommitConflict
         Other writers came first again and again (a repair).
     """
     began = time.perf_counter()
-    report = _checked(db, deep=deep, executor=executor_for(workers), progress=progress)
-    if repair and not report.clean:
+    asked = _Asked(deep, workers, cluster, progress)
+    report = _checked(db, asked)
+    if repair and not report.clean and "host-away" not in {f.kind for f in report.damage}:
         from .repair import repaired
 
-        mended, lost = repaired(database.open(report.database), report.findings, executor_for(workers))
-        after = _checked(db, deep=deep, executor=executor_for(workers), progress=progress)
-        report = replace(after, found=report.findings, mended=mended, lost=lost)
+        opened = database.open(report.database)
+        mended, lost = repaired(opened, report.findings, asked.executor(opened, report.bytes / BYTES_PER_SECOND))
+        report = replace(_checked(db, asked), found=report.findings, mended=mended, lost=lost)
     return replace(report, seconds=round(time.perf_counter() - began, 3))
 
 
-def _checked(
-    db: Database | str | PathLike[str], *, deep: bool, executor: Executor, progress: Steps | None
-) -> FsckReport:
+def _checked(db: Database | str | PathLike[str], asked: _Asked) -> FsckReport:
     root = db.root if isinstance(db, Database) else given_path(db)
     if not (root / CATALOG).exists() and (root / COMMITS).is_dir():
-        return FsckReport(str(root), None, deep, (Finding("catalog-unreadable", "it is not there", file=CATALOG),))
-    with held_folder(Path(tempfile.gettempdir()), "skydb-fsck-") as folder:
+        return _without_catalog(root, "it is not there", asked)
+    with held_folder(asked.folder(root), "skydb-fsck-") as folder:
         try:
             opened = database.open(root)
             snapshot = opened.snapshot()
             with copied(root, folder) as connection:
-                return _Check(opened, snapshot, connection, folder, executor, progress).report(deep=deep)
+                executor = asked.executor(opened, _bytes(connection) / BYTES_PER_SECOND)
+                return _Check(opened, snapshot, connection, folder, executor, asked.progress).report(deep=asked.deep)
         except DataError as error:
             if error.where is None or not error.where.endswith(CATALOG):
                 raise
-            broken = Finding("catalog-unreadable", error.what, file=CATALOG)
-            return FsckReport(str(root), None, deep, (broken,))
+            return _without_catalog(root, error.what, asked)
         except sqlite3.DatabaseError as error:
-            return FsckReport(str(root), None, deep, (Finding("catalog-unreadable", str(error), file=CATALOG),))
+            return _without_catalog(root, str(error), asked)
+
+
+def _without_catalog(root: Path, why: str, asked: _Asked) -> FsckReport:
+    return FsckReport(str(root), None, asked.deep, (Finding("catalog-unreadable", why, file=CATALOG),))
+
+
+def _bytes(connection: sqlite3.Connection) -> int:
+    """Return how much there is to read, for all that the catalog can tell."""
+    try:
+        (size,) = connection.execute("SELECT COALESCE(SUM(bytes), 0) FROM files").fetchone()
+    except sqlite3.DatabaseError:
+        return 0
+    return int(size)
 
 
 @dataclass
@@ -117,6 +161,7 @@ class _Check:
     executor: Executor
     progress: Steps | None
     findings: list[Finding] = field(default_factory=list)
+    away: dict[str, str] = field(default_factory=dict)
 
     def report(self, *, deep: bool) -> FsckReport:
         """Run all checks; where the catalog itself is damaged, no others."""
@@ -127,22 +172,25 @@ class _Check:
         root, at = self.db.root, self.snapshot.id
         self.findings += manifest_findings(root, self.connection, at, self.folder)
         self.findings += tag_findings(root, self.connection)
-        everything = check_globals(self.snapshot, self.connection)
+        self.away = away_hosts(self.snapshot, self.executor)
+        self.findings += away_findings(self.connection, self.snapshot, self.away)
+        everything = check_globals(self.snapshot, self.connection, frozenset(self.away))
         self.findings += everything.findings
         cells = self._cells(everything, deep=deep)
         self._counts(everything, cells)
-        older = list(older_batches(self.connection, at))
-        for found in self._map("older files", partial(check_older, snapshot=self.snapshot, catalog=self._copy), older):
-            self.findings += found
+        self._copies()
         self.findings += folder_findings(root, self.connection)
         return FsckReport(
             str(root), at, deep, tuple(self.findings), len(cells), everything.n_files + sum(c.n_files for c in cells),
             everything.n_rows + sum(c.n_rows for c in cells), everything.n_bytes + sum(c.n_bytes for c in cells),
         )  # fmt: skip
 
-    @property
-    def _copy(self) -> Path:
-        return self.folder / CATALOG
+    def _copies(self) -> None:
+        """Check what no cell has read: second copies, and files of older snapshots."""
+        batches = copy_batches(self.connection, self.folder / CATALOG, self.snapshot.id, frozenset(self.away))
+        answers = self._map("copies", partial(check_copies, snapshot=self.snapshot), batches)
+        for batch, faults in zip(batches, answers, strict=True):
+            self.findings += copy_findings(self.db.root, batch, faults)
 
     def _cells(self, everything: GlobalAnswer, *, deep: bool) -> list[CellAnswer]:
         """Check every cell, and then the names of measurements across cells."""
@@ -151,10 +199,12 @@ class _Check:
         spill, images = PairSpill.planned(self.folder, rows), self.folder / "images.arrow"
         everything.images.save(images)
         whole = {"images", "images_cal", "photcodes"} <= everything.usable and not everything.findings
-        task = CellTask(self.snapshot, images, spill, self._deep_task() if deep and whole else None)
+        more = self._deep_task() if deep and whole else None
+        task = partial(check_cell, task=CellTask(self.snapshot, images, spill, frozenset(self.away), more))
         if deep and not whole:
             self._unchecked("what follows from the raw measurements, because of damage to global tables")
-        answers = list(self._map("cells", partial(check_cell, task=task), list(enumerate(cells))))
+        items = [NumberedCell(number, cell) for number, cell in enumerate(cells)]
+        answers = list(map_cells(self.executor, task, self.snapshot, items, progress=self._shown("cells")))
         self.findings += [f for answer in answers for f in answer.findings]
         stale = sum(cell.stale for cell in cells)
         if stale:
@@ -191,5 +241,7 @@ class _Check:
 
     def _map(self, step: str, task: Callable[[Item], Answer], items: Sequence[Item]) -> Iterator[Answer]:
         """Run a task over items, showing the progress of the step."""
-        show = None if self.progress is None else partial(self.progress, step)
-        return self.executor.map(task, items, progress=show)
+        return self.executor.map(task, items, progress=self._shown(step))
+
+    def _shown(self, step: str) -> Progress | None:
+        return None if self.progress is None else partial(self.progress, step)

@@ -71,10 +71,15 @@ class GlobalAnswer:
     n_bytes: int
 
 
-def check_globals(snapshot: Snapshot, connection: sqlite3.Connection) -> GlobalAnswer:
-    """Check images, images_cal, exposures and photcodes of a snapshot; `connection` is to its catalog."""
+def check_globals(
+    snapshot: Snapshot, connection: sqlite3.Connection, away: frozenset[str] = frozenset()
+) -> GlobalAnswer:
+    """Check images, images_cal, exposures and photcodes of a snapshot; `connection` is to its catalog.
+
+    `away` are hosts that are not there.
+    """
     files = [f for name, table in TABLES.items() if table.kind == "global" for f in snapshot.files(name)]
-    checked = [check_file(f, snapshot) for f in files]
+    checked = [check_file(f, snapshot, away) for f in files]
     bad = {f.table for f, c in zip(files, checked, strict=True) if c.whole is None}
     usable = frozenset(name for name, table in TABLES.items() if table.kind == "global" and name not in bad)
     known = indexed_images(connection, snapshot.id)

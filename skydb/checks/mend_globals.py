@@ -20,6 +20,7 @@ from skydb.parallel.executor import Executor
 from skydb.schema.identity import image_id as id_of_key
 from skydb.schema.identity import key_parts
 from skydb.schema.tables import EXPOSURES, IMAGES, IMAGES_CAL, TABLES
+from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file, sort_rows
@@ -162,7 +163,8 @@ def _solved_again(snapshot: Snapshot, images: pa.Table, terms: PhotcodeTerms, ex
     """Return rows of `images_cal` for images (in the order of their ids) from what their measurements say of mcal."""
     ids, airmass = int_column(images, "image_id"), float_column(images, "airmass")
     sums = McalSums.of(len(ids))
-    for part in executor.map(partial(sum_mcal, snapshot=snapshot, images=ids, airmass=airmass), snapshot.cells()):
+    task = partial(sum_mcal, snapshot=snapshot, images=ids, airmass=airmass)
+    for part in map_cells(executor, task, snapshot, snapshot.cells()):
         sums = sums.with_(part)
     mcal, slope = sums.line()
     codes = int_column(images, "code")

@@ -21,26 +21,22 @@ def is_quarantined(root: Path, file: DataFile) -> bool:
 
 
 def give_up(root: Path, file: DataFile, places: tuple[Place, ...]) -> str | None:
-    """Move what is left of a file from its first place; note that it is missing where there is nothing.
+    """Move what is left of a file from the first place that has any of it; note that it is missing where none has.
 
     Returns its path now, relative to the database; None where nothing was left.
     """
     target = quarantined(root, file)
     make_directory(target.parent)
-    try:
-        source = places[0].local if places and places[0].is_local else None
-        if source is None:
-            raise FileNotFoundError
+    source = next((p.local for p in places if p.is_local and p.local.is_file()), None)
+    if source is None:
+        _note(root, file).write_text("it was not there when it was given up\n")
+    else:
         try:
             source.rename(target)
         except OSError:
             target.write_bytes(source.read_bytes())  # of another file system; gc removes what stays there
-    except (FileNotFoundError, NotADirectoryError):
-        _note(root, file).write_text("it was not there when it was given up\n")
-        return None
-    finally:
-        fsync_directory(target.parent)
-    return str(target.relative_to(root))
+    fsync_directory(target.parent)
+    return None if source is None else str(target.relative_to(root))
 
 
 def _note(root: Path, file: DataFile) -> Path:

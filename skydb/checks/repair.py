@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,12 @@ from skydb.calibration.apply import ImageTerms
 from skydb.calibration.columns import int_column
 from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import sky_of
+from skydb.calibration.recalibrate import sky_of, until_committed
 from skydb.database import Database
-from skydb.errors import BusyError, CommitConflict
 from skydb.kernels.distinct import is_among
 from skydb.parallel.executor import Executor
 from skydb.schema.tables import TABLES
+from skydb.store.carried import map_cells
 from skydb.store.catalog import alive, reading
 from skydb.store.cells import Cell
 from skydb.store.changes import WHOLE_SKY, Changes, LogEntry
@@ -45,7 +45,7 @@ from .mend_cells import CellPlan, LostRows, MendedCell, MendTask, mend_cell
 from .mend_globals import GlobalPlan, MendedGlobals, mend_globals
 from .quarantine import give_up
 from .report import Loss, Mended
-from .stored import check_bytes
+from .stored import fault_of
 
 UNREADABLE = frozenset({"file-missing", "file-damaged", "file-foreign", "file-schema", "null-required"})
 UNTIDY = frozenset({"file-bounds", "file-unsorted", "id-outside"})
@@ -65,8 +65,8 @@ def repaired(
 
     Raises
     ------
-    BusyError
-        Another writer changed the database meanwhile.
+    CommitConflict
+        Other writers came first again and again.
     """
     todo = [f for f in findings if KINDS[f.kind].repair or f.kind == "old-file-damaged"]
     copied = _copied_again(db, [f for f in todo if f.kind in COPIED])
@@ -82,13 +82,11 @@ def _copied_again(db: Database, findings: Iterable[Finding]) -> list[Mended]:
     paths = {f.file for f in findings if f.file}
     with only_mover(db.root), scratch(db.root) as place:
         for file in _files_named(db, paths):
-            stored = snapshot.stored(file)
-            found, whole = check_bytes(file, snapshot)
-            if whole is None or not found:
-                continue
-            for copy in (c for c in stored.places if c != whole.place):
-                copy_whole([whole.place], copy, file.digest, spare=place.path / f"{file.name}.spare")
-                what = f"copied again from host {whole.place.host} to host {copy.host}"
+            faults = {copy.place: fault_of(copy, file.digest) for copy in snapshot.stored(file).each_copy()}
+            whole = [copy for copy, fault in faults.items() if fault is None]
+            for copy in (copy for copy, fault in faults.items() if whole and fault is not None):
+                copy_whole(whole, copy, file.digest, spare=place.path / f"{file.name}.spare")
+                what = f"copied again from host {whole[0].host} to host {copy.host}"
                 done.append(Mended(what, file.table, _cell_text(file), file.path))
     return done
 
@@ -125,20 +123,25 @@ def _published(db: Database, findings: Iterable[Finding]) -> list[Mended]:
 def _committed(
     db: Database, findings: Sequence[Finding], executor: Executor
 ) -> tuple[tuple[Mended, ...], tuple[Loss, ...]]:
-    """Mend rows, in one commit, and move what was given up out of the way."""
-    snapshot = db.snapshot()
-    with scratch(db.root) as place:
-        job = _Repair(db, snapshot, place, executor, findings)
-        changes = job.changes()
-        try:
-            number = db.commit(changes)
-        except CommitConflict as error:
-            raise BusyError(f"the database changed meanwhile: {error}", str(db.root), "run it again") from error
+    """Mend rows, in one commit, and move what was given up out of the way; again where another writer comes first."""
+    job, changes, number = until_committed(lambda: _attempt(db, findings, executor))
     kept = {
-        file.name: give_up(db.root, file, snapshot.stored(file).places)
+        file.name: give_up(db.root, file, job.snapshot.stored(file).places)
         for file in job.files if file.name in job.unreadable and file.name in changes.replaces
     }  # fmt: skip
     return job.mended(number), job.losses(kept)
+
+
+def _attempt(db: Database, findings: Sequence[Finding], executor: Executor) -> tuple[_Repair, Changes, int]:
+    """Mend rows on top of the newest snapshot.
+
+    What was found in an earlier one still tells where to look: files do not change, and what is made anew of a cell is
+    made of all that it holds now.
+    """
+    with scratch(db.root) as place:
+        job = _Repair(db, db.snapshot(), place, executor, findings)
+        changes = job.changes()
+        return job, changes, db.commit(changes)
 
 
 class _Repair:
@@ -206,18 +209,27 @@ class _Repair:
 
     def _cells(self, images: Ints) -> list[MendedCell]:
         """Mend the cells that have findings; all where images are given up, or solutions were made anew."""
-        everywhere = bool(len(self.globals.dropped)) or "images_cal" in self.globals.rows
-        named = {f.cell for f in self.findings if f.cell}
-        plans = [self._plan(c) for c in self.snapshot.cells() if everywhere or str(c) in named]
+        anew = "images_cal" in self.globals.rows
+        everywhere = anew or bool(len(self.globals.dropped))
+        plans = [
+            CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew or bool(kinds & RECALIBRATED))
+            for cell, kinds in self._kinds() if everywhere or kinds
+        ]  # fmt: skip
         if not plans:
             return []
-        task = self._task(images)
-        return list(self.executor.map(partial(mend_cell, task=task), plans))
+        task = partial(mend_cell, task=self._task(images))
+        return list(map_cells(self.executor, task, self.snapshot, plans))
 
-    def _plan(self, cell: Cell) -> CellPlan:
-        mine = {f.kind for f in self.findings if f.cell == str(cell)}
-        anew = bool(mine & RECALIBRATED) or "images_cal" in self.globals.rows
-        return CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew)
+    def _kinds(self) -> Iterator[tuple[Cell, set[str]]]:
+        """Yield every cell with the kinds of what was found in it, or in one that was split since or joined to it."""
+        kinds: dict[str, set[str]] = {}
+        for finding in (f for f in self.findings if f.cell):
+            kinds.setdefault(str(finding.cell), set()).add(finding.kind)
+        cells = self.snapshot.cells()
+        gone = [(_cell_named(name), kinds[name]) for name in kinds.keys() - set(map(str, cells))]
+        for cell in cells:
+            near = [found for other, found in gone if other.lo < cell.hi and cell.lo < other.hi]
+            yield cell, kinds.get(str(cell), set()).union(*near)
 
     def _task(self, ids: Ints) -> MendTask:
         """Put what the tasks need of images where they map it."""
@@ -242,7 +254,8 @@ class _Repair:
         done = {made.written.cell.key for made in self.cells}
         left = [cell for cell in self.snapshot.cells() if cell.key not in done]
         parts = [(made.image_id, made.count) for made in self.cells]
-        for ids, count in [*parts, *self.executor.map(partial(count_cell, snapshot=self.snapshot), left)]:
+        task = partial(count_cell, snapshot=self.snapshot)
+        for ids, count in [*parts, *map_cells(self.executor, task, self.snapshot, left)]:
             there = is_among(ids, images)
             counts[np.searchsorted(images, ids[there])] += count[there]
         return counts
@@ -326,6 +339,11 @@ class _Repair:
     def _names(self, images: Iterable[int]) -> tuple[str, ...]:
         digests = {self.digest_of[i] for i in images if i in self.digest_of}
         return tuple(sorted(self.logged[d].file for d in digests if d in self.logged))
+
+
+def _cell_named(name: str) -> Cell:
+    norder, npix = map(int, name.split("/"))
+    return Cell(norder, npix)
 
 
 def count_cell(cell: Cell, *, snapshot: Snapshot) -> tuple[Ints, Ints]:

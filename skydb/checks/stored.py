@@ -32,9 +32,13 @@ class Checked:
     whole: StoredFile | None
 
 
-def check_file(file: DataFile, snapshot: Snapshot) -> Checked:
-    """Check one file, all copies of it; of one that is damaged nothing further is said."""
-    found, whole = check_bytes(file, snapshot)
+def check_file(file: DataFile, snapshot: Snapshot, away: frozenset[str] = frozenset()) -> Checked:
+    """Check one file by the first of its copies that is whole; of one that is damaged nothing further is said.
+
+    `away` are hosts that are not there: of copies on them nothing is said. Second copies are looked at where the first
+    is not whole; `copies.py` says what is wrong with them.
+    """
+    found, whole = _first_whole(file, snapshot, away)
     if whole is None:
         return Checked(found, None)
     table = snapshot.table(file.table)
@@ -47,18 +51,26 @@ def check_file(file: DataFile, snapshot: Snapshot) -> Checked:
     return Checked((*found, *wrong), None if wrong else whole)
 
 
-def check_bytes(file: DataFile, snapshot: Snapshot) -> tuple[tuple[Finding, ...], StoredFile | None]:
-    """Find the copies of a file that are missing, or not byte for byte as it was written; return a whole one."""
-    found, whole = [], None
-    for number, copy in enumerate(snapshot.stored(file).each_copy()):
+def _first_whole(
+    file: DataFile, snapshot: Snapshot, away: frozenset[str]
+) -> tuple[tuple[Finding, ...], StoredFile | None]:
+    """Return the first copy that is byte for byte as it was written, and what is wrong with the file's own."""
+    found: list[Finding] = []
+    for copy in snapshot.stored(file).each_copy():
+        if copy.place.host in away:
+            continue
         fault = fault_of(copy, file.digest)
         if fault is None:
-            whole = whole or copy
-        else:
-            kind = "backup-damaged" if number else "file-missing" if fault == MISSING else "file-damaged"
-            where = "" if copy.place.host == LOCAL else f"on host {copy.place.host}: "
-            found.append(_finding(kind, file, where + fault))
-    return tuple(found), whole
+            return tuple(found), copy
+        if copy.place.host == file.host:
+            kind = "file-missing" if fault == MISSING else "file-damaged"
+            found.append(copy_finding(kind, file, copy.place.host, fault))
+    return tuple(found), None
+
+
+def copy_finding(kind: str, file: DataFile, host: str, fault: str) -> Finding:
+    """Return what is wrong with one copy of a file as a finding."""
+    return _finding(kind, file, fault if host == LOCAL else f"on host {host}: {fault}")
 
 
 MISSING = "it is not there"

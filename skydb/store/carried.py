@@ -14,6 +14,7 @@ from typing import Any, Generic
 from skydb.parallel.interface import Answer, Executor, Item, Progress
 
 from .cells import Cell
+from .files import DataFile
 from .snapshot import FileLists, Snapshot
 
 
@@ -37,6 +38,13 @@ def map_cells(
     load = _Load(snapshot, cells)
     carried = (Carried(item, own, load) for item, own in zip(todo, cells, strict=True))
     return executor.map(_Unpacking(task, snapshot), carried, progress=progress)
+
+
+def backup_of(files: Iterable[DataFile], host: str) -> str | None:
+    """Return another host than this that has copies of all files, if one has."""
+    copies = [{file.host, file.backup} for file in files]
+    others = set.intersection(*copies) - {host, None} if copies else set()
+    return min(filter(None, others), default=None)
 
 
 def _own_cell(item: Any) -> tuple[Cell, ...]:
@@ -84,9 +92,7 @@ class Carried(Generic[Item]):
         """Another host that has copies of all its files, if one has."""
         if self.host is None:
             return None
-        copies = [{file.host, file.backup} for files in self.load.of(self.cells).values() for file in files]
-        others = set.intersection(*copies) - {self.host, None} if copies else set()
-        return min(filter(None, others), default=None)
+        return backup_of([file for files in self.load.of(self.cells).values() for file in files], self.host)
 
     def at_backup(self) -> Packed:
         """Return the item as its backup works on it: what is written goes there too."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +94,9 @@ def _images_of_files(snapshot: Snapshot, files: Sequence[str]) -> set[int]:
         for file in files:
             found = connection.execute(query, (file, file)).fetchall()
             if not found:
-                raise UsageError(f"no file {file!r} was ingested", str(snapshot.root), "see `skydb log`")
+                like = _files_of_that_name(connection, snapshot, file)
+                advice = f"did you mean {', '.join(map(repr, like))}?" if like else "see `skydb log`"
+                raise UsageError(f"no file {file!r} was ingested", str(snapshot.root), advice)
             if len(found) > 1:
                 raise UsageError(
                     f"{len(found)} files were ingested as {file!r}", str(snapshot.root),
@@ -100,6 +104,14 @@ def _images_of_files(snapshot: Snapshot, files: Sequence[str]) -> set[int]:
                 )  # fmt: skip
             digests.append(found[0][0])
     return set(images_of_digests(snapshot, digests)) if digests else set()
+
+
+def _files_of_that_name(connection: sqlite3.Connection, snapshot: Snapshot, file: str) -> list[str]:
+    """Return up to three ingested files that have a file's name in another folder, as they were given."""
+    name = PurePath(file).name
+    query = f"SELECT DISTINCT file FROM ingest_log WHERE (file = ? OR file LIKE ? ESCAPE '!') AND {alive(snapshot.id)}"
+    ending = "%/" + "".join(f"!{letter}" if letter in "%_!" else letter for letter in name)
+    return [row[0] for row in connection.execute(f"{query} ORDER BY file LIMIT 3", (name, ending))]
 
 
 def _exposure_ids(snapshot: Snapshot, choice: Choice) -> set[int]:
@@ -112,25 +124,29 @@ def _exposure_ids(snapshot: Snapshot, choice: Choice) -> set[int]:
     _check_found(snapshot, "exposure", ids, names, found.select(["exposure_id", "name"]))
     missing = set(choice.nights) - set(found["night"].to_pylist())
     if missing:
-        raise UsageError(f"no exposure of night {min(missing)}", str(snapshot.root), "see column night of exposures")
+        there = {night for night in rows["night"].to_pylist() if night is not None}
+        nearest = sorted(sorted(there, key=lambda night: abs(night - min(missing)))[:3])
+        advice = f"the nearest are {', '.join(map(str, nearest))}" if nearest else "there are no exposures"
+        raise UsageError(f"no exposure of night {min(missing)}", str(snapshot.root), advice)
     return set(found["exposure_id"].to_pylist())
 
 
 def _check_found(snapshot: Snapshot, what: str, ids: set[int], names: set[str], found: pa.Table) -> None:
     """Refuse ids and names that none has, and names that several have; `found` has the columns of id and name."""
-    for problem, todo in _problems(ids, names, *(column.to_pylist() for column in found.columns)):
+    how = f"they are listed by `skydb sql DB \"SELECT {what}_id, name FROM {what}s\"`"
+    for problem, todo in _problems(ids, names, *(column.to_pylist() for column in found.columns), how=how):
         raise UsageError(f"{problem[0]} {what} {problem[1]}", str(snapshot.root), todo)
 
 
 def _problems(
-    ids: set[int], names: set[str], found_ids: Sequence[int], found_names: Sequence[str]
+    ids: set[int], names: set[str], found_ids: Sequence[int], found_names: Sequence[str], *, how: str
 ) -> Iterator[tuple[tuple[str, str], str]]:
     for number in sorted(ids - set(found_ids)):
-        yield ("no", f"has the id {number}"), "`skydb sql` shows ids and names"
+        yield ("no", f"has the id {number}"), how
     for name in sorted(names):
         owners = [i for i, n in zip(found_ids, found_names, strict=True) if n == name]
         if not owners:
-            yield ("no", f"is named {name!r}"), "`skydb sql` shows ids and names"
+            yield ("no", f"is named {name!r}"), how
         if len(owners) > 1:
             yield ("more than one", f"is named {name!r}"), f"give the id: {', '.join(map(str, owners))}"
 

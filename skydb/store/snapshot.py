@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -75,8 +74,7 @@ class Snapshot:
         """Look up what every task asks about the database, so that it travels along."""
         for name in _FOR_TASKS:
             getattr(self, name)
-        for name in _GLOBAL:
-            self.files(name)
+        self.files(_GLOBAL[0])
 
     @property
     def known_files(self) -> FileLists:
@@ -126,9 +124,15 @@ class Snapshot:
         return TABLES[name] if name in TABLES else self.tables[name]
 
     def files(self, table: str, cell: Cell | None = None) -> list[DataFile]:
-        """Return the live files of a table, of one cell or of all; the order is stable."""
+        """Return the live files of a table, of one cell or of all; the order is stable.
+
+        Those of all global tables are looked up together: they are few, and who needs one needs others.
+        """
         if (table, cell) not in self._files:
-            self._files[table, cell] = self._look_up(table, cell)
+            together = _GLOBAL if table in _GLOBAL else (table,)
+            self._files.update({(name, cell): [] for name in together})
+            for file in self._look_up(together, cell):
+                self._files[file.table, cell].append(file)
         return self._files[table, cell]
 
     def files_of_cells(self, table: str, cells: Sequence[Cell]) -> list[list[DataFile]]:
@@ -150,19 +154,18 @@ class Snapshot:
         with reading(self.root) as connection:
             return [DataFile(*row) for row in connection.execute(query, (json.dumps([c.key for c in cells]), table))]
 
-    def _look_up(self, table: str, cell: Cell | None) -> list[DataFile]:
-        where = f"table_name = ? AND {alive(self.id)}"
+    def _look_up(self, tables: Sequence[str], cell: Cell | None) -> list[DataFile]:
+        where = f"table_name IN ({', '.join('?' * len(tables))}) AND {alive(self.id)}"
         if cell is not None:
             where = f"norder = {cell.norder} AND npix = {cell.npix} AND {where}"
         with reading(self.root) as connection:
             query = f"SELECT {FILE_COLUMNS} FROM files WHERE {where} ORDER BY norder, npix, begin_snapshot, name"
-            return [DataFile(*row) for row in connection.execute(query, (table,))]
+            return [DataFile(*row) for row in connection.execute(query, tables)]
 
     @cached_property
     def host_roots(self) -> dict[str, str]:
         """The storage root of every host: a folder, or a URL."""
-        with reading(self.root) as connection:
-            return _host_roots(connection, self.home)
+        return {name: root_named(host.root, self.home) for name, host in self.storage.hosts.items()}
 
     @cached_property
     def is_far(self) -> bool:
@@ -177,7 +180,8 @@ class Snapshot:
         """Return a file with the places where it lies, to read it."""
         places = _places(self.host_roots, file.host, file.backup, file.path)
         again = partial(_places_now, self.root, self.home, file.name)
-        return file.at(*places, find_again=again, table=self.table(file.table))
+        declared = TABLES.get(file.table) or self.tables.get(file.table)  # None: of a table taken away since
+        return file.at(*places, find_again=again, table=declared)
 
     def read_global(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read some columns of a global table (images, images_cal, exposures, photcodes), in its declared order."""
@@ -267,11 +271,6 @@ class Snapshot:
         return pa.Table.from_batches([], pa.schema(fields)).replace_schema_metadata()
 
 
-def _host_roots(connection: sqlite3.Connection, home: str) -> dict[str, str]:
-    rows = connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL")
-    return {name: root_named(root, home) for name, root in rows}
-
-
 def _places(roots: Mapping[str, str], host: str, backup: str | None, path: str) -> tuple[Place, ...]:
     """Return where the copies of a file lie, the one to read first first.
 
@@ -291,7 +290,8 @@ def _places_now(root: Path, home: str, name: str) -> tuple[Place, ...]:
     copy = renewed(home, root.stem) if is_url(home) else None
     with reading(copy.path if copy else root) as connection:
         row = connection.execute("SELECT host, backup, path FROM files WHERE name = ? LIMIT 1", (name,)).fetchone()
-        return _places(_host_roots(connection, home), *row) if row else ()
+        roots = connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL")
+        return _places({host: root_named(text, home) for host, text in roots}, *row) if row else ()
 
 
 def _may_hold(file: DataFile, ranges: np.ndarray) -> bool:

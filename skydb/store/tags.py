@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import uuid
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -88,7 +89,12 @@ def _has(root: Path, tag: str, number: int) -> bool:
 def live_tags(root: Path) -> dict[str, int]:
     """Return the tags and the snapshots that they name."""
     with reading(root) as connection:
-        return dict(connection.execute("SELECT tag, snapshot FROM tags WHERE end_snapshot IS NULL ORDER BY tag"))
+        return tags_in(connection)
+
+
+def tags_in(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the tags of an open catalog and the snapshots that they name."""
+    return dict(connection.execute("SELECT tag, snapshot FROM tags WHERE end_snapshot IS NULL ORDER BY tag"))
 
 
 def publish_tag(root: Path, tag: str) -> None:
@@ -102,9 +108,9 @@ def publish_tag(root: Path, tag: str) -> None:
         write_durably(path, lambda to: _copy_catalog(root, to), temporary=temporary)
 
 
-def publish_missing_tags(root: Path) -> None:
-    """Publish the tags whose copy a crash has prevented."""
-    for tag in live_tags(root):
+def publish_missing_tags(root: Path, tags: Iterable[str]) -> None:
+    """Publish those of the tags whose copy a crash has prevented."""
+    for tag in tags:
         if not tag_path(root, tag).exists():
             publish_tag(root, tag)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from skydb import database
 from skydb.calibration import recalibrate
 from skydb.calibration.recalibrate import Prepared, RecalibrateTask, RewrittenCell, apply_to_all, refresh
 from skydb.database import Database
@@ -35,11 +37,17 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_night(tmp_path_factory.mktemp("night"), exposures=4, stars=80)
 
 
-@pytest.fixture
-def db(tmp_path: Path, night: list[Path]) -> Database:
-    made = new_database(tmp_path / "t.sky", cell_rows=100)
+@pytest.fixture(scope="module")
+def pristine(night: list[Path]) -> Path:
+    """A database of the night; only to be copied."""
+    made = new_database(night[0].with_name("pristine.sky"), cell_rows=100)
     addstar(made, night, workers=1)
-    return made
+    return made.root
+
+
+@pytest.fixture
+def db(tmp_path: Path, pristine: Path) -> Database:
+    return database.open(shutil.copytree(pristine, tmp_path / "t.sky"))
 
 
 def shifted(snapshot: Snapshot, shift: float) -> Prepared:

@@ -23,6 +23,7 @@ from skydb.parallel.executor import executor_for
 from skydb.sky.partition import separation_arcsec
 from skydb.store.changes import Changes
 from skydb.store.compact import compact
+from skydb.tools.cli import main
 from tests.ingest.skies import check_nothing_is_left_over, new_database, write_night
 from tests.parallel.simulated import SimulatedExecutor
 from tests.store.test_aliases import add_aliases
@@ -448,6 +449,7 @@ def test_dropped_table_is_gone_and_its_files_may_come_again(db: Database, tmp_pa
     assert len(sql(db, "SELECT * FROM ingest_log")) == log - 1
     with skydb.connect(db, at=before) as con:
         kept = len(con.sql("SELECT * FROM spectra"))
+    assert skydb.fsck(db, workers=1).clean  # earlier snapshots have its files
     declare(db, SPECTRA, width="float64")
     assert addrows(db, "spectra", path, workers=1).count("n_matched") == kept == len(objects(db)["object_id"])
     with pytest.raises(UsageError, match="declares no table 'spectr'; did you mean 'spectra'"):
@@ -465,6 +467,17 @@ def test_name_that_another_declared_table_has_is_refused(
     path.write_text(SPECTRA.replace('"spectra"', f'"{name}"').format(width="float32", more=more))
     with pytest.raises(UsageError, match="another table has the name"):
         skydb.declare_table(db, path)
+
+
+def test_command_says_what_became_of_a_table(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    head = db.snapshot().id
+    for words, said in (
+        ("--declare starpar", f"declared starpar; snapshot {head + 1}"),
+        ("--declare starpar", f"declared already: starpar; snapshot {head + 1}"),
+        ("--drop starpar", f"dropped starpar; snapshot {head + 2}"),
+    ):
+        assert main(["table", str(db.root), *words.split()]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == said
 
 
 def test_same_declaration_again_commits_nothing(db: Database) -> None:

@@ -35,7 +35,7 @@ def workers_end() -> Iterator[None]:
 @pytest.fixture(scope="module", params=FIELDS.values(), ids=FIELDS.keys())
 def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ra, dec = request.param
-    return write_night(tmp_path_factory.mktemp("night"), stars=90, ra=ra, dec=dec)
+    return write_night(tmp_path_factory.mktemp("night"), stars=60, ra=ra, dec=dec)
 
 
 @pytest.fixture(scope="module")

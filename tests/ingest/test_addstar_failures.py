@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from tests.ingest.skies import (
 )
 from tests.ingest.tables import REFERENCE, mapping_of
 
+CELL_ROWS = 100
+
 
 @pytest.fixture(scope="module", autouse=True)
 def workers_end() -> Iterator[None]:
@@ -51,18 +54,24 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def undisturbed(night: list[Path]) -> dict[str, pa.Table]:
-    db = new_database(night[0].with_name("undisturbed.sky"), cell_rows=40)
+    db = new_database(night[0].with_name("undisturbed.sky"), cell_rows=CELL_ROWS)
     addstar(db, night[:2], workers=1)
     addstar(db, night[2:], workers=1)
     return contents(db)
 
 
-@pytest.fixture
-def db(tmp_path: Path, night: list[Path]) -> Database:
-    """A database that holds two files of the night."""
-    made = new_database(tmp_path / "t.sky", cell_rows=40)
+@pytest.fixture(scope="module")
+def begun(night: list[Path]) -> Path:
+    """A database that holds two files of the night; only to be copied."""
+    made = new_database(night[0].with_name("begun.sky"), cell_rows=CELL_ROWS)
     addstar(made, night[:2], workers=1)
-    return made
+    return made.root
+
+
+@pytest.fixture
+def db(tmp_path: Path, begun: Path) -> Database:
+    """A copy of it."""
+    return database.open(shutil.copytree(begun, tmp_path / "t.sky"))
 
 
 def before_commit(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> list[int]:

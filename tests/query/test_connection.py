@@ -274,7 +274,7 @@ def test_one_id_comes_as_any_whole_number(con: Connection, kind: Callable[[int],
     "ids",
     [1.5, [1e18], ["7"], "abc", b"7", "", None, True, [None], [True], pa.array([None, 5]), np.array([1.0]), [[1.0]],
      MaskedColumn([1, 2], mask=[True, False])],
-    ids=repr,
+    ids=str,
 )  # fmt: skip
 def test_ids_that_are_no_whole_numbers_are_refused(con: Connection, ids: Any) -> None:
     with pytest.raises(UsageError, match="give whole numbers"):

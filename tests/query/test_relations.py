@@ -11,7 +11,7 @@ from skydb.query.atlas import COVER_RANGES, Atlas, CellPart, common_parts
 from skydb.query.connection import Connection
 from skydb.query.parse import parse
 from skydb.query.relations import Scan, plan, relation_of
-from skydb.query.sources import CellStream, in_threads
+from skydb.query.sources import CellRows, CellStream, in_threads
 from skydb.sky.regions import Cone
 from skydb.store.cells import Cell
 
@@ -179,7 +179,8 @@ def test_stream_that_is_left_early_reads_no_further(con: Connection, monkeypatch
     real = type(con.snapshot).cell_parts
     noted = lambda self, table, cell, *rest, **limits: read.append(cell) or real(self, table, cell, *rest, **limits)  # noqa: E731  one line
     monkeypatch.setattr(type(con.snapshot), "cell_parts", noted)
-    stream = CellStream(con.snapshot, "objects", ("object_id",), tuple(Atlas(con.snapshot).parts_of_region(None)))
+    parts = tuple(Atlas(con.snapshot).parts_of_region(None))
+    stream = CellStream(CellRows(con.snapshot, "objects", ("object_id",)), parts)
     tables = stream.tables()
     next(tables)
     tables.close()
@@ -187,6 +188,7 @@ def test_stream_that_is_left_early_reads_no_further(con: Connection, monkeypatch
 
 
 def test_streams_can_be_read_again(con: Connection) -> None:
-    stream = CellStream(con.snapshot, "objects", ("object_id", "ra"), tuple(Atlas(con.snapshot).parts_of_region(None)))
+    rows = CellRows(con.snapshot, "objects", ("object_id", "ra"))
+    stream = CellStream(rows, tuple(Atlas(con.snapshot).parts_of_region(None)))
     assert pa.table(stream).equals(pa.table(stream))
     assert pa.table(stream).schema.names == ["object_id", "ra"]

@@ -15,7 +15,7 @@ import pytest
 from skydb.database import Database
 from skydb.query.atlas import Atlas
 from skydb.query.connection import Connection, connect
-from skydb.query.sources import CellStream
+from skydb.query.sources import CellRows, CellStream
 from skydb.sky.partition import cell_of, pixel_of, unit_vectors
 from skydb.sky.regions import Box, Cone, Polygon, Region
 from tests.query.databases import visible_rows
@@ -196,5 +196,5 @@ def test_small_cones_read_few_cells(sky: Connection) -> None:
     read = [len(atlas.parts_of_region(Cone(ra, dec, 0.1))) for ra, dec in directions(rng, 200)]
     assert np.mean(read) < total / 10
     parts = atlas.parts_of_region(Cone(10.0, 10.0, 0.1))
-    rows = CellStream(sky.snapshot, "measurements", ("object_id",), tuple(parts)).read()
+    rows = CellStream(CellRows(sky.snapshot, "measurements", ("object_id",)), tuple(parts)).read()
     assert rows.num_rows < 200

@@ -132,7 +132,7 @@ def test_command_says_what_it_kept_and_why(db: Database, capsys: pytest.CaptureF
     assert main(["gc", str(db.root), "--grace", "0"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:4] == [
-        "give up snapshots 0-1, 4", "kept 5: the newest", "kept 2: tagged (2: PV1)",
+        "gave up snapshots 0-1, 4", "kept 5: the newest", "kept 2: tagged (2: PV1)",
         f"kept 3: read by a process (3: process {os.getpid()})" if Path("/proc/locks").exists()
         else "kept 3: read by a process",
     ]  # fmt: skip

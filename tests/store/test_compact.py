@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from skydb import database
 from skydb.database import Database
 from skydb.errors import DataError
 from skydb.ingest.addstar import addstar
@@ -37,13 +39,19 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_night(tmp_path_factory.mktemp("night"), exposures=N_FILES, stars=60)
 
 
-@pytest.fixture
-def db(tmp_path: Path, night: list[Path]) -> Database:
-    """A database with one delta per file."""
-    made = new_database(tmp_path / "t.sky")
+@pytest.fixture(scope="module")
+def pristine(night: list[Path]) -> Path:
+    """A database with one delta per file; only to be copied."""
+    made = new_database(night[0].with_name("pristine.sky"))
     for file in night:
         addstar(made, file, compact=False, workers=1)
-    return made
+    return made.root
+
+
+@pytest.fixture
+def db(tmp_path: Path, pristine: Path) -> Database:
+    """A copy of it."""
+    return database.open(shutil.copytree(pristine, tmp_path / "t.sky"))
 
 
 def compacted(db: Database, cells: list[Cell] | None = None, *, cell_rows: int | None = None) -> int | None:

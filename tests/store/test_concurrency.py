@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import skydb
 import skydb.database as database
 from skydb.calibration import recalibrate
 from skydb.calibration.recalibrate import RecalibrateTask, RewrittenCell
+from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.parallel.executor import SerialExecutor
 from skydb.sky.partition import pixel_of
@@ -34,6 +36,7 @@ from skydb.store.compact import compact
 from skydb.store.snapshot import Snapshot
 from skydb.store.tags import set_tag
 from tests.calibration.test_recalibrate import applied
+from tests.checks.damages import file_of, replace_file, rows_of, with_value
 from tests.ingest.catalog_files import rows, write_cmf
 from tests.ingest.skies import _model as model_at
 from tests.ingest.skies import (
@@ -66,6 +69,12 @@ def folded(db: Database, files: Files) -> object:
     return compact(db.snapshot, db.commit, cells, cell_rows=db.cell_rows, executor=SerialExecutor())
 
 
+def harmed(db: Database) -> None:
+    """Let a file of objects miscount their measurements, which nobody but `fsck` looks at."""
+    file = file_of(db, "objects")
+    replace_file(db, file, with_value(rows_of(db, file), "n_measurements", 0, 99))
+
+
 VERBS: dict[str, Verb] = {
     "ingest": lambda db, files: skydb.addstar(db, files.one, compact=False, workers=1),
     "ingest another": lambda db, files: skydb.addstar(db, files.other, compact=False, workers=1),
@@ -76,18 +85,20 @@ VERBS: dict[str, Verb] = {
     "rollback": lambda db, files: skydb.rollback(db, 2),
     "tag": lambda db, files: set_tag(db.root, "PV1", 2),
     "gc": lambda db, files: skydb.gc(db, grace="0"),
+    "repair": lambda db, files: fsck(db, repair=True, workers=1),
 }
 """What may happen at the same time."""
 
 if hasattr(skydb, "delete"):
     VERBS["delete"] = lambda db, files: skydb.delete(db, files=[str(files.first[0])], workers=1)
 
-IN_CELL = {"ingest", "ingest another", "relcal", "refresh", "compact", "delete"}
+IN_CELL = {"ingest", "ingest another", "relcal", "refresh", "compact", "delete", "repair"}
 """Verbs that read and write the cell that is there; what one changes, the others have to read again."""
 
 TRY_AGAIN = {
     *product(IN_CELL, IN_CELL),
     ("ingest elsewhere", "relcal"), ("relcal", "ingest elsewhere"),  # the calibration of all; all cells
+    ("repair", "ingest elsewhere"),  # counts in all cells
     *((verb, "rollback") for verb in {*IN_CELL, "ingest elsewhere"}),
     *(("rollback", verb) for verb in {*IN_CELL, "ingest elsewhere", "tag"}),  # gc finds all read or tagged
 }
@@ -96,7 +107,7 @@ TRY_AGAIN = {
 QUICK = {
     ("ingest", "ingest another"), ("ingest", "ingest elsewhere"), ("ingest", "relcal"), ("relcal", "ingest"),
     ("ingest", "compact"), ("ingest", "rollback"), ("rollback", "ingest"), ("compact", "compact"),
-    ("relcal", "relcal"), ("relcal", "gc"), ("delete", "ingest"),
+    ("relcal", "relcal"), ("relcal", "gc"), ("delete", "ingest"), ("repair", "ingest"),
 }  # fmt: skip
 """Pairs that every run tests."""
 
@@ -152,6 +163,9 @@ def test_result_is_that_of_one_after_the_other(
     first: str, second: str, begun: Database, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serial, both = copy_of(begun, tmp_path / "serial.sky"), copy_of(begun, tmp_path / "both.sky")
+    if "repair" in (first, second):
+        for db in (serial, both):
+            harmed(db)
     VERBS[second](serial, files)
     VERBS[first](serial, files)
     with monkeypatch.context() as patch:
@@ -161,8 +175,25 @@ def test_result_is_that_of_one_after_the_other(
     same = first == second and first.startswith(("ingest", "delete"))  # the other one has done it already
     if not same:
         assert between.tried == 1 + ((first, second) in TRY_AGAIN)
+    if "repair" in (first, second):
+        assert fsck(both, workers=1).clean
     check_conservation(both)
     check_nothing_is_left_over(both)
+
+
+@pytest.mark.slow
+def test_repair_mends_the_parts_of_a_cell_that_another_split(
+    begun: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = copy_of(begun, tmp_path / "t.sky")
+    file = file_of(db, "measurements_cal")
+    replace_file(db, file, with_value(rows_of(db, file), "mag", 0, 12.5))
+    split = partial(compact, db.snapshot, db.commit, None, cell_rows=10, executor=SerialExecutor())
+    between = Between(monkeypatch, split)
+    report = fsck(db, deep=True, repair=True, workers=1)
+    assert {f.kind for f in report.found} == {"calibrated-differ"}
+    assert (between.tried, report.findings, report.lost) == (2, (), ())
+    assert len(db.snapshot().cells()) > len(begun.snapshot().cells())
 
 
 def star(path: Path, ra: float, dec: float, number: int) -> Path:

@@ -593,3 +593,14 @@ def test_commands_say_what_they_did(db: Database, tmp_path: Path, capsys: pytest
     assert cli.main(["hosts", str(db.root)]) == 0
     assert "only_copies" in capsys.readouterr().out
     assert cli.main(["hosts", str(db.root), "remove", "b", "--accept-loss"]) == 2
+
+
+@pytest.mark.parametrize("words", [["add", "--help"], ["balance", "-h"]])
+def test_help_of_a_command_about_hosts_needs_no_database(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["hosts", *words]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: skydb hosts DB {words[0]} ")
+
+
+def test_forgotten_database_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["hosts", "drain", "b"]) == 2
+    assert "the database comes before the command: skydb hosts DB drain b" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,15 +33,21 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write(tmp_path_factory.mktemp("night"), exposures=3, stars=60)
 
 
-@pytest.fixture
-def db(tmp_path: Path, night: list[Path]) -> Database:
-    """Two files (snapshots 2, 3), a split (4), a calibration (5)."""
-    made = new_database(tmp_path / "t.sky")
+@pytest.fixture(scope="module")
+def pristine(night: list[Path]) -> Path:
+    """Two files (snapshots 2, 3), a split (4), a calibration (5); only to be copied."""
+    made = new_database(night[0].with_name("pristine.sky"))
     for file in night[:2]:
         skydb.addstar(made, file, compact=False, workers=1)
     compact(made.snapshot, made.commit, None, cell_rows=40, executor=SerialExecutor())
     applied(made, 0.1)
-    return made
+    return made.root
+
+
+@pytest.fixture
+def db(tmp_path: Path, pristine: Path) -> Database:
+    """A copy of it."""
+    return skydb.open(shutil.copytree(pristine, tmp_path / "t.sky"))
 
 
 def is_nothing(found: Difference) -> bool:

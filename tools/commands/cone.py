@@ -27,5 +27,5 @@ def command(
 
     RADIUS is in degrees or has a unit (5arcmin, 30arcsec); RA and DEC, ICRS, are in degrees or sexagesimal.
     """
-    with asking(db, how.pop("at")) as connection:
+    with asking(db, how.pop("at"), how.pop("cluster")) as connection:
         show(connection.cone(ra, dec, radius, table=table, columns=columns), **how)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..answers import answer_options, asking, show
@@ -11,7 +13,7 @@ from ..answers import answer_options, asking, show
 @click.argument("db", type=click.Path())
 @click.argument("query")
 @answer_options
-def command(db: str, query: str, at: str | None, form: str, out: str | None, as_json: bool) -> None:
+def command(db: str, query: str, at: str | None, cluster: str | None, **how: Any) -> None:
     """Say, without running it, which cells, files, bytes and rows of DB a query would read."""
-    with asking(db, at) as connection:
-        show(connection.explain(query), form=form, out=out, as_json=as_json)
+    with asking(db, at, cluster) as connection:
+        show(connection.explain(query), **how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..output import emit, json_option, steps, workers_option
+from ..output import cluster_option, emit, json_option, steps, workers_option
 
 
 @click.command(epilog="Example: skydb fsck survey.sky --deep")
@@ -13,9 +13,10 @@ from ..output import emit, json_option, steps, workers_option
 @click.option("--repair", is_flag=True, help="Mend what can be mended, put what cannot into quarantine/.")
 @click.option("--rebuild-catalog", is_flag=True, help="First make the catalog anew, from the manifests in commits/.")
 @workers_option
+@cluster_option
 @json_option
 def command(
-    db: str, deep: bool, repair: bool, rebuild_catalog: bool, workers: int | None, as_json: bool
+    db: str, deep: bool, repair: bool, rebuild_catalog: bool, workers: int | None, cluster: str | None, as_json: bool
 ) -> int:  # fmt: skip
     """Check DB against itself: its catalog, every byte of every file, keys, links, counts, bounds.
 
@@ -26,7 +27,7 @@ def command(
 
     rebuilt = rebuild(db) if rebuild_catalog else None
     with steps() as show:
-        report = fsck(db, deep=deep, repair=repair, workers=workers, progress=show)
+        report = fsck(db, deep=deep, repair=repair, workers=workers, cluster=cluster, progress=show)
     if as_json:
         emit({**report.as_dict(), "rebuilt": rebuilt}, as_json=True)
     else:

@@ -41,15 +41,15 @@ def command(db: str, grace: str, dry_run: bool, as_json: bool) -> None:
 
 
 def _lines(report: GcReport) -> list[str]:
-    would = "would " if report.dry_run else ""
-    lines = [f"{would}give up snapshots {in_ranges(report.given_up)}" if report.given_up else "no snapshot to give up"]
+    gave_up, freed = ("would give up", "would free") if report.dry_run else ("gave up", "freed")
+    lines = [f"{gave_up} snapshots {in_ranges(report.given_up)}" if report.given_up else "no snapshot to give up"]
     lines += [f"kept {in_ranges([k.snapshot for k in kept])}: {WHY[reason]}{_details(kept)}"
               for reason, kept in _by_reason(report.kept)]  # fmt: skip
     rows = [{"table": f.table, "what": what, "files": f.files, "bytes": f.bytes}
             for what, freed in (("given up", report.freed), ("left over", report.orphans)) for f in freed]  # fmt: skip
     if rows:
         lines += ["", text_table(rows), ""]
-    lines.append(f"{would}free {report.files} files, {report.bytes} bytes")
+    lines.append(f"{freed} {report.files} files, {report.bytes} bytes")
     if report.waiting:
         lines.append(f"{report.waiting} copies wait: they may still be read, or their host is away")
     return lines

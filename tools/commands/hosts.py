@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,11 @@ class Listing(click.Group):
     """The commands about hosts; without one, the hosts are listed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words of the call."""
+        """Read the words of the call; `skydb hosts add --help` needs no database."""
+        if args and args[0] in self.commands and not Path(args[0]).exists():
+            if not {"-h", "--help"} & set(args):
+                raise click.UsageError(f"the database comes before the command: skydb hosts DB {' '.join(args)}")
+            args = ["DB", *args]
         if args and not args[0].startswith("-") and all(word.startswith("-") for word in args[1:]):
             args = [args[0], "list", *args[1:]]
         return super().parse_args(ctx, args)
@@ -30,7 +35,8 @@ class Listing(click.Group):
 def command(context: click.Context, db: str) -> None:
     """List the hosts of DB, add one, move files between them.
 
-    A host is a folder or a URL where files of the database lie. Without a command they are listed.
+    A host is a folder or a URL where files of the database lie. Without a command they are listed. `skydb hosts
+    COMMAND --help` tells of each command.
     """
     context.meta["db"] = db
 
@@ -44,7 +50,12 @@ def _opened() -> Database:
 @command.command("list", epilog="Example: skydb hosts survey.sky list")
 @json_option
 def list_hosts(as_json: bool) -> None:
-    """List the hosts, what lies there, and what cannot be read."""
+    """List the hosts, what lies there, and what cannot be read.
+
+    Files and bytes, those of earlier snapshots included, are of first copies, backup_bytes of second ones.
+    only_copies: files that have no copy on another host. waiting: copies that are needed no more, until `skydb gc`
+    removes them.
+    """
     from skydb.store.host_report import away_hosts, host_rows, unreadable
     from skydb.store.hosts import storage_of
 
@@ -98,7 +109,11 @@ def set_command(
 @workers_option
 @json_option
 def remove(name: str, lost: bool, accept_loss: bool, workers: int | None, as_json: bool) -> None:
-    """Forget host NAME, on which nothing lies any more."""
+    """Forget host NAME, on which nothing lies any more.
+
+    With --lost it is marked `lost` first, so that nothing new goes there, and stays so where rows have no other copy
+    and --accept-loss is not given: `skydb hosts DB set NAME --state active` takes that back.
+    """
     from skydb.hosts import lose_host, remove_host
 
     if not lost:
@@ -146,7 +161,10 @@ def balance(by: str | None, rules: str | None, workers: int | None, as_json: boo
 @workers_option
 @json_option
 def backup(copies: int | None, workers: int | None, as_json: bool) -> None:
-    """Give every file its second copy on another host, or take second copies away."""
+    """Give every file its second copy on another host, or take second copies away.
+
+    moved_files counts the files that got or lost one.
+    """
     from skydb.hosts import set_copies
 
     with progress("backup") as show:

@@ -41,7 +41,7 @@ def command(
     """
     if raw and plot is None:
         raise click.UsageError("--raw is of the plot: give --plot FILE too")
-    with asking(db, how.pop("at")) as connection:
+    with asking(db, how.pop("at"), how.pop("cluster")) as connection:
         object_id = _object_of(connection, place, arcsec(radius))
         if plot is not None:
             from skydb.query.lightcurve_plot import plot_lightcurve, write_plot

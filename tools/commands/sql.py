@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..answers import answer_options, asking, show
@@ -11,7 +13,7 @@ from ..answers import answer_options, asking, show
 @click.argument("db", type=click.Path())
 @click.argument("query")
 @answer_options
-def command(db: str, query: str, at: str | None, form: str, out: str | None, as_json: bool) -> None:
+def command(db: str, query: str, at: str | None, cluster: str | None, **how: Any) -> None:
     """Answer one SELECT over the tables of DB, in DuckDB's dialect.
 
     SHOW TABLES lists the tables, DESCRIBE measurements the columns of one with units and meanings, DESCRIBE SELECT …
@@ -24,5 +26,5 @@ def command(db: str, query: str, at: str | None, form: str, out: str | None, as_
     A terminal shows what fits its width; a pipe or file gets all columns and rows. QUERY may read any file that you
     may read.
     """
-    with asking(db, at) as connection:
-        show(connection.sql(query), form=form, out=out, as_json=as_json)
+    with asking(db, at, cluster) as connection:
+        show(connection.sql(query), **how)

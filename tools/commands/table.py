@@ -26,10 +26,15 @@ def command(db: str, declare: str | None, drop: str | None, as_json: bool) -> No
     if declare is not None and drop is not None:
         raise click.UsageError("give --declare or --drop, not both")
     opened = database.open(db)
+    before = opened.snapshot().id
+    number = before
     if declare is not None:
-        declare_table(opened, declare)
+        number = declare_table(opened, declare)
     if drop is not None:
-        drop_table(opened, drop)
+        number = drop_table(opened, drop)
+    if not as_json and (declare, drop) != (None, None):
+        word = "dropped" if drop is not None else "declared" if number > before else "declared already:"
+        click.echo(f"{word} {declare or drop}; snapshot {number}")
     now = opened.snapshot()
     rows = [
         {
