@@ -37,8 +37,11 @@ def commands_page() -> str:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         if command is not None:
-            help_text = command.get_help(click.Context(command, info_name=name, parent=context))
-            lines += [f"## skydb {name}", "", "```text", help_text, "```", ""]
+            own = click.Context(command, info_name=name, parent=context)
+            lines += [f"## skydb {name}", "", "```text", command.get_help(own), "```", ""]
+            for word, part in getattr(command, "commands", {}).items():
+                help_text = part.get_help(click.Context(part, info_name=word, parent=own))
+                lines += [f"### skydb {name} DB {word}", "", "```text", help_text, "```", ""]
     return "\n".join(lines)
 
 

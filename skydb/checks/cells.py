@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +14,17 @@ from skydb.calibration.derive import drift_arcsec
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
-from skydb.store.files import DataFile, StoredFile
-from skydb.store.parquet import read_file
+from skydb.store.files import DataFile
 from skydb.store.snapshot import Snapshot
 
 from .deep import DeepTask, deep_findings
 from .detections import PairSpill
 from .findings import Finding
 from .images import UNKNOWN, Images
-from .keys import Ints, among, counted, repeated
+from .keys import Ints, among, counted
+from .links import check_aliases, check_declared
 from .stored import check_file
+from .under_check import CellUnderCheck, check_once
 
 KEYS = ("object_id", "image_id", "det_id", "code", "mjd")
 """What a calibrated file repeats of its raw one."""
@@ -55,52 +56,24 @@ class CellAnswer:
     """What the check of one cell found, and what it counted.
 
     `image` (K,) are places of images, `count` (K,) their measurements in the cell; `complete` says that all of the
-    cell's measurements could be counted.
+    cell's measurements could be counted; `elsewhere` (M,) are objects of other cells for which its aliases stand.
     """
 
     findings: tuple[Finding, ...]
     image: Ints
     count: Ints
     complete: bool
+    elsewhere: Ints
     n_files: int
     n_rows: int
     n_bytes: int
-
-
-@dataclass
-class _Cell:
-    """A cell under check: its files by table, those that can be read by name, what was found."""
-
-    cell: Cell
-    snapshot: Snapshot
-    files: dict[str, list[DataFile]]
-    usable: dict[str, StoredFile] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-
-    def whole(self, *tables: str) -> bool:
-        """Say whether every file of some tables can be read."""
-        return all(f.name in self.usable for table in tables for f in self.files[table])
-
-    def read(self, file: DataFile, columns: Sequence[str]) -> pa.Table:
-        """Read columns of one usable file."""
-        return read_file(self.usable[file.name], columns).replace_schema_metadata()
-
-    def rows(self, table: str, columns: Sequence[str]) -> pa.Table:
-        """Read columns of all usable files of a table."""
-        parts = [self.read(f, columns) for f in self.files[table] if f.name in self.usable]
-        return pa.concat_tables(parts) if parts else TABLES[table].empty().select(list(columns))
-
-    def found(self, kind: str, what: str, table: str | None = None, *, rows: int | None = None,
-              file: DataFile | None = None) -> None:  # fmt: skip
-        """Add a finding about the cell."""
-        self.findings.append(Finding(kind, what, table, str(self.cell), file.path if file else None, rows))
 
 
 def check_cell(item: NumberedCell, *, task: CellTask) -> CellAnswer:
     """Check one cell."""
     cell = item.cell
     tables = [name for name, table in task.snapshot.tables.items() if table.kind == "sky"]
-    at = _Cell(cell, task.snapshot, {name: task.snapshot.files(name, cell) for name in tables})
+    at = CellUnderCheck(cell, task.snapshot, {name: task.snapshot.files(name, cell) for name in tables})
     _check_files(at, task.away)
     pairs = _check_pairs(at)
     images = Images.load(task.images)
@@ -110,6 +83,8 @@ def check_cell(item: NumberedCell, *, task: CellTask) -> CellAnswer:
     if at.whole("object_seeds") and complete:
         _check_seeds(at, rows, images)
     _check_derived(at, rows, complete=complete)
+    check_declared(at, rows, complete=complete)
+    elsewhere = check_aliases(at)
     drift = _drift(at)
     if drift > cell.drift_arcsec * (1 + DRIFT_SLACK):
         at.found("drift-exceeded", f"{drift:.6g} arcsec, the bound is {cell.drift_arcsec:.6g}")
@@ -120,11 +95,12 @@ def check_cell(item: NumberedCell, *, task: CellTask) -> CellAnswer:
     image, count = counted(place[there])
     files = [f for listed in at.files.values() for f in listed]
     return CellAnswer(
-        tuple(at.findings), image, count, complete, len(files), sum(f.rows for f in files), sum(f.bytes for f in files)
+        tuple(at.findings), image, count, complete, elsewhere, len(files), sum(f.rows for f in files),
+        sum(f.bytes for f in files),
     )  # fmt: skip
 
 
-def _check_files(at: _Cell, away: frozenset[str]) -> None:
+def _check_files(at: CellUnderCheck, away: frozenset[str]) -> None:
     """Check every file of the cell by itself."""
     for file in (f for listed in at.files.values() for f in listed):
         checked = check_file(file, at.snapshot, away)
@@ -133,7 +109,7 @@ def _check_files(at: _Cell, away: frozenset[str]) -> None:
             at.usable[file.name] = checked.whole
 
 
-def _check_pairs(at: _Cell) -> list[tuple[DataFile, DataFile | None]]:
+def _check_pairs(at: CellUnderCheck) -> list[tuple[DataFile, DataFile | None]]:
     """Return every raw file with its calibrated one, if it has one."""
     cals: dict[str | None, list[DataFile]] = {}
     for cal in at.files["measurements_cal"]:
@@ -149,7 +125,7 @@ def _check_pairs(at: _Cell) -> list[tuple[DataFile, DataFile | None]]:
 
 
 def _measurement_keys(
-    at: _Cell, pairs: list[tuple[DataFile, DataFile | None]]
+    at: CellUnderCheck, pairs: list[tuple[DataFile, DataFile | None]]
 ) -> tuple[dict[str, Ints], bool]:
     """Compare the keys of every pair; return those of all measurements, and whether they are all."""
     parts, complete = [], True
@@ -178,7 +154,7 @@ def _difference(raw: pa.Table, cal: pa.Table) -> tuple[str, int | None]:
     return f"{int(unequal.sum())} rows have another {', '.join(differ)} than the raw ones", int(unequal.sum())
 
 
-def _check_links(at: _Cell, rows: dict[str, Ints], images: Images) -> bool:
+def _check_links(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> bool:
     """Check that every measurement's image is there, and has its photcode; say whether all are there."""
     place, there = images.rows_of(rows["image_id"])
     lost = rows["image_id"][~there]
@@ -192,12 +168,12 @@ def _check_links(at: _Cell, rows: dict[str, Ints], images: Images) -> bool:
     return not len(lost)
 
 
-def _check_seeds(at: _Cell, rows: dict[str, Ints], images: Images) -> None:
+def _check_seeds(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> None:
     """Check that every object has one seed, and its founder among its measurements, unless that was deleted."""
     seeds = at.rows("object_seeds", ["object_id", "founder_image_id", "founder_det_id", "retired"])
     columns = [int_column(seeds, name) for name in seeds.column_names[:3]]
     ids, retired = columns[0], seeds["retired"].fill_null(False).to_numpy()
-    _check_once(at, "object_seeds", seeds.select(["object_id"]))
+    check_once(at, "object-twice", "object_seeds", seeds.select(["object_id"]))
     lost = ~is_among(rows["object_id"], np.sort(ids))
     if lost.any():
         objects = distinct(rows["object_id"][lost])
@@ -211,14 +187,14 @@ def _check_seeds(at: _Cell, rows: dict[str, Ints], images: Images) -> None:
         at.found("founder-missing", what, "object_seeds", rows=int(gone.sum()))
 
 
-def _check_derived(at: _Cell, rows: dict[str, Ints], *, complete: bool) -> None:
+def _check_derived(at: CellUnderCheck, rows: dict[str, Ints], *, complete: bool) -> None:
     """Check the derived tables of the cell: each object once, with the measurements that it has."""
     if not at.whole("objects", "object_bands"):
         return
     objects = at.rows("objects", ["object_id", "n_measurements"])
     bands = at.rows("object_bands", ["object_id", "band", "source"])
-    _check_once(at, "object_bands", bands)
-    if not _check_once(at, "objects", objects.select(["object_id"])):
+    check_once(at, "object-twice", "object_bands", bands)
+    if not check_once(at, "object-twice", "objects", objects.select(["object_id"])):
         return
     ids, counts = int_column(objects, "object_id"), int_column(objects, "n_measurements")
     order = np.argsort(ids, kind="stable")
@@ -235,26 +211,12 @@ def _check_derived(at: _Cell, rows: dict[str, Ints], *, complete: bool) -> None:
         at.found("objects-differ", f"{strange} rows are of no object", "object_bands", rows=strange)
 
 
-def _check_once(at: _Cell, table: str, keys: pa.Table) -> bool:
-    """Check that no two rows have the same key; say whether that is so."""
-    columns = [
-        column.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-        if pa.types.is_string(column.type) else column.to_numpy()
-        for column in keys.columns
-    ]  # fmt: skip
-    twice = repeated(*columns)
-    if len(twice):
-        what = f"{len(twice)} rows are there twice, such as of object {keys['object_id'][int(twice[0])].as_py()}"
-        at.found("object-twice", what, table, rows=len(twice))
-    return not len(twice)
-
-
-def _drift(at: _Cell) -> float:
+def _drift(at: CellUnderCheck) -> float:
     """Return how far anything in the cell lies from where its object was founded."""
     return max((drift_arcsec(rows, ra=ra, dec=dec) for rows, ra, dec in _positions(at)), default=0.0)
 
 
-def _positions(at: _Cell) -> Iterator[tuple[pa.Table, str, str]]:
+def _positions(at: CellUnderCheck) -> Iterator[tuple[pa.Table, str, str]]:
     named = {"measurements": ("ra_raw", "dec_raw"), "measurements_cal": ("ra", "dec"), "objects": ("ra", "dec")}
     for table, (ra, dec) in named.items():
         for file in (f for f in at.files[table] if f.name in at.usable):

@@ -54,6 +54,18 @@ def digest_findings(connection: sqlite3.Connection, at: int) -> Iterator[Finding
         yield Finding("log-differs", what, "ingest_log", rows=count)
 
 
+def index_findings(connection: sqlite3.Connection, at: int) -> Iterator[Finding]:
+    """Yield the ingested files of which the index has not as many images as the log says, less those deleted."""
+    query = (
+        "SELECT file, n_images - n_deleted_images AS said, COALESCE(n, 0) AS found FROM ingest_log LEFT JOIN (SELECT"
+        f" digest, COUNT(*) AS n FROM image_index WHERE {alive(at)} GROUP BY digest) AS indexed USING (digest)"
+        f" WHERE {alive(at)} AND said <> found ORDER BY begin_snapshot, file"
+    )
+    for file, said, found in connection.execute(query):
+        what = f"{file}: the index has {found} images, the log says {said}"
+        yield Finding("images-differ", what, "ingest_log", rows=abs(found - said))
+
+
 def image_findings(image_id: Ints, counted: Ints, said: Ints) -> Iterator[Finding]:
     """Yield the images whose measurements `images_cal` counts wrong; all (N,), `said` is -1 where it is unknown."""
     wrong = np.flatnonzero((said >= 0) & (said != counted))

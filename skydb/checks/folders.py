@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from skydb.store.catalog import reading
-from skydb.store.cells import LOCAL
-from skydb.store.layout import DATA, WORK
+from skydb.store.layout import WORK
+from skydb.store.leftovers import host_folders, left_over
 from skydb.store.locks import alone
-from skydb.store.roots import is_url, root_named
-from skydb.store.scratch import names_noted_in, noted_names
+from skydb.store.scratch import names_noted_in
 
 from .findings import Finding
 
@@ -26,35 +21,14 @@ TOLD = 100
 def folder_findings(root: Path, connection: sqlite3.Connection) -> Iterator[Finding]:
     """Yield orphans, folders that killed jobs left, and copies that wait to be removed.
 
-    A file is an orphan if neither the notes nor the catalog of now name it, nor the notes again: a job may note, store
-    and commit it meanwhile.
+    Orphans are what `skydb gc` takes for one, of any age, and files that it leaves alone: that are not called as skydb
+    calls its own, or do not lie where they should.
     """
-    noted = noted_names(root)
     yield from _left_behind(root)
     (waiting,) = connection.execute("SELECT COUNT(*) FROM removals").fetchone()
     if waiting:
         yield Finding("removal-waiting", f"{waiting} copies", rows=waiting)
-    seen = list(_orphans(root, connection, noted))
-    noted = noted_names(root)
-    with reading(root) as now_there:
-        orphans = [found for found in seen if not _spoken_for(now_there, noted, found.path, found.host)]
-    now = time.time()
-    for found in orphans[:TOLD]:
-        on = "" if found.host == LOCAL else f" on host {found.host}"
-        yield Finding("orphan", f"{found.bytes} bytes, {_age(now - found.changed)} old{on}", file=found.path)
-    if len(orphans) > TOLD:
-        total = sum(found.bytes for found in orphans[TOLD:])
-        yield Finding("orphan", f"{len(orphans) - TOLD} more, of {total} bytes")
-
-
-@dataclass(frozen=True)
-class _Orphan:
-    """A file under data/: its path relative to the root of its host, its size, and when it was changed last."""
-
-    path: str
-    host: str
-    bytes: int
-    changed: float
+    yield from _orphans(root)
 
 
 def _left_behind(root: Path) -> Iterator[Finding]:
@@ -69,33 +43,20 @@ def _left_behind(root: Path) -> Iterator[Finding]:
             yield Finding("left-behind", f"{count} files are noted in it", file=str(folder.relative_to(root)))
 
 
-def _orphans(root: Path, connection: sqlite3.Connection, noted: set[str]) -> Iterator[_Orphan]:
+def _orphans(root: Path) -> Iterator[Finding]:
     """Yield the files under data/ that nothing names."""
-    for host, place in connection.execute("SELECT name, root FROM hosts WHERE end_snapshot IS NULL ORDER BY name"):
-        if is_url(place):
-            continue
-        base = Path(root_named(place, str(root)))
-        for folder, _, names in os.walk(base / DATA):
-            for name in sorted(names):
-                path = Path(folder, name)
-                relative = str(path.relative_to(base))
-                if not _spoken_for(connection, noted, relative, host):
-                    with suppress(FileNotFoundError):
-                        there = path.stat()
-                        yield _Orphan(relative, host, there.st_size, there.st_mtime)
-
-
-def _spoken_for(connection: sqlite3.Connection, noted: set[str], path: str, host: str) -> bool:
-    """Say whether a note or the catalog names a copy of a file."""
-    name = Path(path).name.removeprefix(".").split(".")[0]
-    if name in noted:
-        return True
-    named = connection.execute(
-        "SELECT 1 FROM files WHERE name = ?1 AND ?2 IN (host, backup) AND path = ?3"
-        " UNION ALL SELECT 1 FROM removals WHERE name = ?1 AND host = ?2 LIMIT 1",
-        (name, host, path),
-    )
-    return named.fetchone() is not None
+    hosts = {folder: name for name, folder in host_folders(root).items()}
+    more = size = 0
+    for told, left in enumerate(left_over(root)):
+        if told < TOLD:
+            on = "" if left.folder == root else f" on host {hosts[left.folder]}"
+            by_hand = "" if left.is_ours else ", and `skydb gc` leaves it alone"
+            what = f"{left.bytes} bytes, {_age(time.time() - left.changed.timestamp())} old{on}{by_hand}"
+            yield Finding("orphan", what, file=left.path)
+        else:
+            more, size = more + 1, size + left.bytes
+    if more:
+        yield Finding("orphan", f"{more} more, of {size} bytes")
 
 
 def _age(seconds: float) -> str:

@@ -37,12 +37,13 @@ from .away import away_findings, away_hosts
 from .catalog import catalog_findings, copied
 from .cells import CellAnswer, CellTask, NumberedCell, check_cell
 from .copies import check_copies, copy_batches, copy_findings
-from .counts import digest_findings, image_findings, log_findings, stored_by_digest
+from .counts import digest_findings, image_findings, index_findings, log_findings, stored_by_digest
 from .deep import DeepTask
 from .detections import PairSpill, check_part
 from .findings import Finding
 from .folders import folder_findings
 from .images import GlobalAnswer, check_globals
+from .links import check_elsewhere
 from .manifests import manifest_findings, tag_findings
 from .report import FsckReport
 
@@ -178,12 +179,22 @@ class _Check:
         self.findings += everything.findings
         cells = self._cells(everything, deep=deep)
         self._counts(everything, cells)
+        self._aliases(cells)
         self._copies()
         self.findings += folder_findings(root, self.connection)
         return FsckReport(
             str(root), at, deep, tuple(self.findings), len(cells), everything.n_files + sum(c.n_files for c in cells),
             everything.n_rows + sum(c.n_rows for c in cells), everything.n_bytes + sum(c.n_bytes for c in cells),
         )  # fmt: skip
+
+    def _aliases(self, cells: Sequence[CellAnswer]) -> None:
+        """Check the objects for which old ids of other cells stand, where all seeds can be read."""
+        wanted = np.concatenate([np.empty(0, np.int64), *(answer.elsewhere for answer in cells)])
+        unread = self.away or any(f.table == "object_seeds" and f.file for f in self.findings)
+        if len(wanted) and unread:
+            self._unchecked("old ids of objects in other cells, because of damage to some")
+        else:
+            self.findings += check_elsewhere(self.snapshot, wanted, self.executor)
 
     def _copies(self) -> None:
         """Check what no cell has read: second copies, and files of older snapshots."""
@@ -231,6 +242,7 @@ class _Check:
         complete = all(answer.complete for answer in cells)
         stored = stored_by_digest(self.connection, at, images.image_id, counts) if complete else None
         self.findings += [*log_findings(self.connection, at, stored), *digest_findings(self.connection, at)]
+        self.findings += index_findings(self.connection, at)
         if not complete:
             self._unchecked("numbers of measurements, because of damage to some")
         elif everything.n_measurements is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, d
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.recalibrate import RewrittenCell
 from skydb.kernels.distinct import distinct
+from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
@@ -23,13 +24,17 @@ from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
 from .images import UNKNOWN, Images
-from .keys import Ints, counted
+from .keys import Ints, counted, repeated
+from .links import NAMES, linked
 from .seeds import FOUNDING, MendedSeeds, mended_seeds
+from .under_check import comparable
 
 _NEEDED = tuple(dict.fromkeys([
     *RAW_COLUMNS, *FOUNDING, *(c for c in ROW_COLUMNS if c in TABLES["measurements"]),
 ]))  # fmt: skip
 _DERIVED = ("objects", "object_bands")
+UNTIED = frozenset({"row-unlinked", "row-twice"})
+"""What is found of the user's own tables when all their files can be read."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,14 @@ class CellPlan:
     """What is wrong in a cell.
 
     `lost` names files whose rows cannot be read, `untidy` those whose rows need sorting and sifting; `recalibrate` has
-    the calibrated measurements made anew.
+    the calibrated measurements made anew; `kinds_of` are the kinds of what was found in each table.
     """
 
     cell: Cell
     lost: frozenset[str] = frozenset()
     untidy: frozenset[str] = frozenset()
     recalibrate: bool = False
+    kinds_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def mend_cell(plan: CellPlan, *, task: MendTask) -> MendedCell:
     _mend_measurements(at)
     seeds = _mend_seeds(at)
     _mend_derived(at, seeds.rows)
-    _mend_others(at)
+    _mend_others(at, seeds.rows)
     ids = [int_column(rows, "image_id") for rows in at.founding]
     image_id, count = counted(np.concatenate([np.empty(0, np.int64), *ids]))
     cell = replace(plan.cell, drift_arcsec=at.drift, stale=False)
@@ -231,15 +237,38 @@ def _mend_derived(at: _Mending, seeds: pa.Table) -> None:
     at.done.append(f"derived {tables['objects'].num_rows} objects and their means anew")
 
 
-def _mend_others(at: _Mending) -> None:
-    """Give up files of the user's own tables that cannot be read, and put others in order."""
+def _mend_others(at: _Mending, seeds: pa.Table) -> None:
+    """Give up what cannot be read of further tables, and put the rest in order, each row of the user's own tied."""
+    shaken = bool(at.lost or at.plan.lost)  # what rows of the user's own are tied to may be gone
     for name, table in at.task.snapshot.tables.items():
         if table.kind != "sky" or name in {"measurements", "measurements_cal", "object_seeds", *_DERIVED}:
             continue
-        for file in at.files(name):
-            if file.name in at.plan.lost:
-                at.ends.append(file.name)
-                at.lost.append(LostRows(file, file.rows, ()))
-            elif file.name in at.plan.untidy:
-                at.ends.append(file.name)
-                at.store(at.tidy(file), name)
+        lost = [f for f in at.files(name) if f.name in at.plan.lost]
+        at.ends += [f.name for f in lost]
+        at.lost += [LostRows(f, f.rows, ()) for f in lost]
+        found = at.plan.kinds_of.get(name, frozenset())
+        files = [f for f in at.files(name) if f not in lost]
+        if files and (shaken or found & UNTIED or any(f.name in at.plan.untidy for f in files)):
+            _tidy_table(at, table, files, seeds)
+
+
+def _tidy_table(at: _Mending, table: Table, files: list[DataFile], seeds: pa.Table) -> None:
+    """Store the rows of some files as one, without those that are tied to nothing, and of equal keys the first."""
+    declared = table.name in at.task.snapshot.declared
+    objects = np.sort(int_column(seeds, "object_id"))
+    founding = pa.concat_tables(at.founding) if at.founding else _no_rows()
+    measured = [int_column(founding, name) for name in NAMES]
+    parts = []
+    for file in files:
+        rows = at.tidy(file)
+        keep = linked(rows, table, objects, measured) if declared else np.ones(rows.num_rows, dtype=bool)
+        if not keep.all():
+            at.lost.append(LostRows(file, int((~keep).sum()), ()))
+        parts.append(rows.filter(pa.array(keep)))
+    rows = pa.concat_tables(parts)
+    keep = np.ones(rows.num_rows, dtype=bool)
+    keep[repeated(*(comparable(rows[name]) for name in table.sort))] = False
+    at.ends += [f.name for f in files]
+    if keep.any():
+        at.store(sort_rows(rows.filter(pa.array(keep)), table.name, at.task.snapshot.tables), table.name)
+    at.done.append(f"kept {int(keep.sum())} rows of {table.name}")

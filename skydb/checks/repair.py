@@ -211,25 +211,29 @@ class _Repair:
         """Mend the cells that have findings; all where images are given up, or solutions were made anew."""
         anew = "images_cal" in self.globals.rows
         everywhere = anew or bool(len(self.globals.dropped))
-        plans = [
-            CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew or bool(kinds & RECALIBRATED))
-            for cell, kinds in self._kinds() if everywhere or kinds
-        ]  # fmt: skip
+        plans = [self._plan(cell, found, anew=anew) for cell, found in self._found() if everywhere or found]
         if not plans:
             return []
         task = partial(mend_cell, task=self._task(images))
         return list(map_cells(self.executor, task, self.snapshot, plans))
 
-    def _kinds(self) -> Iterator[tuple[Cell, set[str]]]:
-        """Yield every cell with the kinds of what was found in it, or in one that was split since or joined to it."""
-        kinds: dict[str, set[str]] = {}
+    def _plan(self, cell: Cell, found: Iterable[Finding], *, anew: bool) -> CellPlan:
+        kinds_of: dict[str, frozenset[str]] = {}
+        for finding in (f for f in found if f.table):
+            kinds_of[str(finding.table)] = kinds_of.get(str(finding.table), frozenset()) | {finding.kind}
+        anew = anew or any(f.kind in RECALIBRATED for f in found)
+        return CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew, kinds_of=kinds_of)
+
+    def _found(self) -> Iterator[tuple[Cell, list[Finding]]]:
+        """Yield every cell with what was found in it, or in one that was split since or joined to it."""
+        named: dict[str, list[Finding]] = {}
         for finding in (f for f in self.findings if f.cell):
-            kinds.setdefault(str(finding.cell), set()).add(finding.kind)
+            named.setdefault(str(finding.cell), []).append(finding)
         cells = self.snapshot.cells()
-        gone = [(_cell_named(name), kinds[name]) for name in kinds.keys() - set(map(str, cells))]
+        gone = [(_cell_named(name), named[name]) for name in named.keys() - set(map(str, cells))]
         for cell in cells:
             near = [found for other, found in gone if other.lo < cell.hi and cell.lo < other.hi]
-            yield cell, kinds.get(str(cell), set()).union(*near)
+            yield cell, [*named.get(str(cell), []), *(f for found in near for f in found)]
 
     def _task(self, ids: Ints) -> MendTask:
         """Put what the tasks need of images where they map it."""

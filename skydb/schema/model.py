@@ -70,7 +70,7 @@ class Table:
     """One declared table.
 
     `kind` says where its rows live: "sky" (Parquet per cell), "global" (Parquet, one set for the database),
-    "catalog" (rows of the catalog database). `sort` is the order of rows inside a file. `version` counts its changes;
+    "catalog" (what SQL shows of the catalog). `sort` is the order of rows inside a file. `version` counts its changes;
     skydb's own tables share one count. `keyed_by` says of a table that a database declares for itself what a row is
     about: "object" or "measurement"; rows that share the columns of `sort` are one then.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KINDS = {
     "sky": "Sky tables: Parquet, one set of files per cell",
     "global": "Global tables: Parquet, one set of files for the database",
-    "catalog": "Catalog tables: rows of the catalog database",
+    "catalog": "Tables of SQL that the catalog answers; what it stores is in [Tables of the catalog](catalog.md)",
 }
 
 FITS_FORMS: dict[pa.DataType, tuple[str, int, int | None]] = {

@@ -79,7 +79,7 @@ CATALOG_TABLES = (
         ("name TEXT NOT NULL", "the host; `local` is always there"),
         ("root TEXT NOT NULL", "folder or URL to which `files.path` is relative; empty: the database's own folder"),
         ("worker TEXT", "the Dask worker that reads it as local; NULL: none"),
-        ("state TEXT NOT NULL", "`active`; `draining`: nothing new is placed there"),
+        ("state TEXT NOT NULL", "`active`; `draining`: nothing new is placed there; `lost`: given up"),
         *_LIFE,
     ), key=("name",)),
     CatalogTable("settings", "what was chosen for the whole database; what is not there has its default", (

@@ -14,14 +14,15 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from skydb.errors import BusyError
+from skydb.errors import BusyError, SkydbError
 
 from .catalog import reading, writing
-from .layout import COMMITS, DATA, TAGS
+from .hosts import identity_at, storage_of
+from .layout import CATALOG, COMMITS, DATA, HOST_FILE, TAGS
 from .leases import leased
 from .roots import Place, is_url
 from .scratch import noted_names, only_mover
@@ -148,62 +149,114 @@ def host_folders(root: Path) -> dict[str, Path]:
     return {name: folder for name, folder in places.items() if folder.is_dir()}
 
 
+def own_folders(root: Path) -> list[Path]:
+    """Return those of the hosts' folders in which what is not named may be this database's.
+
+    Another database's disk may be mounted where a host was, or its files lie where a host was removed.
+    """
+    database_id = storage_of(root).database_id
+    folders = sorted(set(host_folders(root).values()))
+    return [folder for folder in folders if folder == root or not _is_of_another(folder, database_id)]
+
+
+def _is_of_another(folder: Path, database_id: str) -> bool:
+    try:
+        found = identity_at(Place("", str(folder), HOST_FILE))
+    except SkydbError:
+        return True  # who knows
+    return (folder / CATALOG).exists() or (found is not None and found[0] != database_id)
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A file that neither a note nor the catalog names as lying where it does.
+
+    Attributes
+    ----------
+    folder, path
+        The storage root, and where it lies below it.
+    bytes, changed
+        Its size, and when it was changed last.
+    is_known, is_part
+        The catalog knows its name elsewhere; it is half-written.
+    is_ours
+        It is called as skydb calls its files, and is no file of this root that lies in a wrong place there.
+    """
+
+    folder: Path
+    path: str
+    bytes: int
+    changed: datetime
+    is_known: bool
+    is_part: bool
+    is_ours: bool
+
+
 def orphans(root: Path, before: datetime, settled: datetime, *, remove: bool) -> tuple[Freed, ...]:
     """Remove, or only count, data files that no row names, no job has noted, and that are older than some time.
 
     Those of a name that the catalog knows elsewhere, and half-written ones, must be older than `settled` too.
     """
     found: list[tuple[str, int]] = []
-    for folder in sorted(set(host_folders(root).values())):
-        listed = _data_files(folder, before)
-        while batch := list(islice(listed, AT_ONCE)):
-            for file in _unnamed(root, folder, batch, settled):
-                with suppress(FileNotFoundError):
-                    size = file.stat().st_size
-                    if remove:
-                        file.unlink()
-                    found.append((file.relative_to(folder).parts[1], size))
+    for left in left_over(root, before):
+        if left.is_ours and (left.changed < settled or not (left.is_known or left.is_part)):
+            with suppress(FileNotFoundError):
+                if remove:
+                    (left.folder / left.path).unlink()
+                found.append((Path(left.path).parts[1], left.bytes))
     return summed(found)
 
 
-def _data_files(folder: Path, before: datetime) -> Iterator[Path]:
-    """Yield the files under a storage root that are called as skydb calls them and older than some time."""
+def left_over(root: Path, before: datetime | None = None) -> Iterator[LeftOver]:
+    """Yield the files below data/, of all hosts, that nothing names; of those older than some time, if one is given."""
+    for folder in own_folders(root):
+        listed = _listed(folder, before)
+        while batch := list(islice(listed, AT_ONCE)):
+            yield from _unnamed(root, folder, batch)
+
+
+def _listed(folder: Path, before: datetime | None) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files below data/ of a storage root."""
     for path, _, names in os.walk(folder / DATA):
-        for name in names:
+        for name in sorted(names):
             with suppress(FileNotFoundError):
-                file = Path(path, name)
-                if _DATA_FILE.fullmatch(name) and file.stat().st_mtime < before.timestamp():
-                    yield file
+                there = Path(path, name).stat()
+                if before is None or there.st_mtime < before.timestamp():
+                    yield Path(path, name), there
 
 
-def _unnamed(root: Path, folder: Path, files: Sequence[Path], settled: datetime) -> Iterator[Path]:
-    """Yield those files that neither a note nor the catalog names as lying under this root."""
-    match_of = {file: match for file in files if (match := _DATA_FILE.fullmatch(file.name))}
+def _unnamed(root: Path, folder: Path, listed: Sequence[tuple[Path, os.stat_result]]) -> Iterator[LeftOver]:
+    """Yield those files that neither a note nor the catalog names as lying where they do."""
+    matches = [_DATA_FILE.fullmatch(file.name) for file, _ in listed]
     notes = noted_names(root)
-    known, here = _named(root, folder, {match["name"] for match in match_of.values()})
-    for file, match in match_of.items():
-        name, is_part = match["name"], match["part"] is not None
-        if name in notes or (name in here and not is_part):
+    known, here = _named(root, folder, {match["name"] for match in matches if match})
+    for (file, there), match in zip(listed, matches, strict=True):
+        name, is_part = (match["name"], match["part"] is not None) if match else ("", False)
+        path = str(file.relative_to(folder))
+        if name in notes or (path in here.get(name, ()) and not is_part):
             continue
-        if (name in known or is_part) and file.stat().st_mtime >= settled.timestamp():
-            continue
-        yield file
+        is_ours = match is not None and (is_part or name not in here)
+        changed = datetime.fromtimestamp(there.st_mtime, UTC)
+        yield LeftOver(folder, path, there.st_size, changed, name in known, is_part, is_ours)
 
 
-def _named(root: Path, folder: Path, names: Collection[str]) -> tuple[set[str], set[str]]:
-    """Return those names that the catalog knows, and those whose files lie under this root or wait to be removed."""
-    copies = ("name, host FROM files", "name, backup FROM files", "name, host FROM removals")
+def _named(root: Path, folder: Path, names: Collection[str]) -> tuple[set[str], dict[str, set[str]]]:
+    """Return those names that the catalog knows, and where those lie that lie, or wait to be removed, under a root."""
+    copies = ("name, host, path FROM files", "name, backup, path FROM files", "name, host, path FROM removals")
     listed = (json.dumps(list(names)),)
     with reading(root) as connection:
         asked = (f"SELECT {copy} WHERE name IN (SELECT value FROM json_each(?))" for copy in copies)
         rows = [row for query in asked for row in connection.execute(query, listed)]
     folders = host_folders(root)
-    return {name for name, _ in rows}, {name for name, host in rows if folders.get(host) == folder}
+    here: dict[str, set[str]] = {}
+    for name, _, path in (row for row in rows if folders.get(row[1]) == folder):
+        here.setdefault(name, set()).add(path)
+    return {name for name, _, _ in rows}, here
 
 
 def remove_empty_folders(root: Path) -> None:
     """Remove the empty folders below the tables' folders; whoever is about to write in one makes it anew."""
-    for folder in set(host_folders(root).values()):
+    for folder in own_folders(root):
         for table in (folder / DATA).glob("*/"):
             for path, _, _ in os.walk(table, topdown=False):
                 if Path(path) != table:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.database import Database
+from skydb.declared import declare_table
 from skydb.ingest.addstar import addstar
 from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
@@ -24,9 +25,11 @@ from skydb.store.files import DataFile, digest_of
 from skydb.store.history import catalog_table
 from skydb.store.layout import CATALOG, data_path, manifest_path, new_name, tag_path
 from skydb.store.parquet import read_file, sort_rows, store_rows, write_file
+from skydb.store.scratch import scratch
 from skydb.store.tags import set_tag
 from tests.ingest.skies import SURVEY_CODES, new_database, write_night, write_survey
 from tests.ingest.tables import REFERENCE, mapping_of
+from tests.store.test_aliases import add_aliases
 
 Damage = Callable[[Database], object]
 
@@ -249,6 +252,55 @@ def flip_older(db: Database) -> None:
     flip(path_of(db, next(f for f in db.snapshot("halfway").files("objects") if f.name not in live)))
 
 
+def with_table(keyed_by: str, change: Callable[[pa.Table], pa.Table] = lambda rows: rows) -> Damage:
+    """A damage: a table of the user's own with a row for each object, or measurement, of a cell, changed."""
+
+    def damage(db: Database) -> None:
+        path = db.root.with_name("notes.toml")
+        path.write_text(NOTES.format(keyed_by=keyed_by))
+        declare_table(db, path)
+        snapshot, source = db.snapshot(), file_of(db, "measurements")
+        cell = next(c for c in snapshot.cells() if c.key == (source.norder, source.npix))
+        names = ["object_id", "image_id", "det_id"] if keyed_by == "measurement" else ["object_id"]
+        keys = snapshot.read_cell("measurements", cell, names).group_by(names).aggregate([]).select(names)
+        rows = change(keys.append_column("note", pa.array(["seen"] * len(keys))))
+        with scratch(db.root) as place:
+            rows = sort_rows(rows, "notes", snapshot.tables)
+            file = place.store(snapshot, rows, "notes", cell=cell)
+            db.commit(Changes("test", "test", snapshot.id, adds=(file,)))
+
+    return damage
+
+
+NOTES = """
+name = "notes"
+meaning = "what was noted"
+keyed_by = "{keyed_by}"
+[[columns]]
+name = "note"
+type = "string"
+meaning = "in words"
+"""
+
+
+def aliased(db: Database) -> tuple[int, int]:
+    """Give two objects old ids, one in its own cell and one in another; return an object and an id of another cell."""
+    here, there = (rows_of(db, file_of(db, "object_seeds", n))["object_id"].to_pylist() for n in (0, 1))
+    add_aliases(db, {here[0] + 1: here[0], here[1] + 1: there[0]})
+    return here[0], there[0]
+
+
+def twice_aliased(db: Database) -> None:
+    aliased(db)
+    aliased(db)
+
+
+def broken_alias(db: Database, *, elsewhere: bool) -> None:
+    """An old id stands for an object that is not there, where it would be in its own cell, or elsewhere."""
+    here, there = aliased(db)
+    add_aliases(db, {here + 3: (there if elsewhere else here) + 2})
+
+
 DAMAGES: dict[str, list[Damage]] = {
     "catalog-unreadable": [
         garbage, lambda db: (db.root / CATALOG).unlink(), lambda db: os.truncate(db.root / CATALOG, 9000),
@@ -314,6 +366,21 @@ DAMAGES: dict[str, list[Damage]] = {
     "measurement-twice": [same_detection],
     "log-differs": [
         lambda db: logged_otherwise(db, n_in=7), lambda db: logged_otherwise(db, n_deleted_measurements=1),
+    ],
+    "images-differ": [
+        lambda db: logged_otherwise(db, n_images=3), lambda db: logged_otherwise(db, n_deleted_images=1),
+    ],
+    "row-unlinked": [
+        with_table("object", lambda rows: with_value(rows, "object_id", 0, rows["object_id"][0].as_py() + 1)),
+        with_table("measurement", lambda rows: with_value(rows, "det_id", 0, 987654)),
+    ],
+    "row-twice": [
+        with_table("object", lambda rows: pa.concat_tables([rows, rows.slice(0, 1)])),
+        twice_aliased,
+    ],
+    "alias-broken": [
+        lambda db: broken_alias(db, elsewhere=False), lambda db: broken_alias(db, elsewhere=True),
+        lambda db: add_aliases(db, {aliased(db)[0] + 3: 7}),
     ],
     "image-count": [rewritten("images_cal", lambda rows: with_value(rows, "n_measurements", 0, 99))],
     "calibrated-differ": [

@@ -10,8 +10,9 @@ import pytest
 from skydb.checks.findings import DEEP, KINDS
 from skydb.checks.fsck import fsck
 from skydb.database import Database
+from skydb.snapshots import gc
 from skydb.store.layout import WORK, new_name
-from tests.checks.damages import DAMAGES, Damage, file_of, flip, hold, path_of
+from tests.checks.damages import DAMAGES, Damage, aliased, file_of, flip, hold, path_of, stray, with_table
 
 WITH_OTHERS = {"manifest-ahead": {"orphan"}}
 """Notices that come with a damage, beside that something could not be checked because of it."""
@@ -45,6 +46,12 @@ def test_damage_is_found_as_what_it_is(db: Database, kind: str, damage: Damage) 
     assert found - WITH_OTHERS.get(kind, set()) - {"unchecked"} == {kind}
 
 
+@pytest.mark.parametrize("more", [with_table("object"), with_table("measurement"), aliased])
+def test_rows_that_stand_for_what_is_there_are_no_finding(db: Database, more: Damage) -> None:
+    more(db)
+    assert kinds(db) == set()
+
+
 @pytest.mark.parametrize("kind", ["calibrated-differ", "derived-differ"])
 def test_what_only_depth_finds_is_not_said_without(db: Database, kind: str) -> None:
     DAMAGES[kind][0](db)
@@ -70,6 +77,22 @@ def test_files_of_a_running_job_are_no_orphans(db: Database) -> None:
     assert kinds(db) == set()
     os.close(handle)
     assert kinds(db) == {"left-behind"}
+
+
+def test_orphans_are_told_with_what_removes_them(db: Database) -> None:
+    """A file that is not called as skydb calls its own, and one in a wrong place, are for people to look at."""
+    stray(db)
+    foreign = db.root / "data" / "objects" / "notes.txt"
+    foreign.write_text("mine")
+    misplaced = foreign.with_name(path_of(db, file_of(db, "objects")).name)
+    misplaced.write_bytes(path_of(db, file_of(db, "objects")).read_bytes())
+    found = {f.file: f for f in fsck(db, workers=1).findings}
+    assert {f.kind for f in found.values()} == {"orphan"}
+    by_hand = {file for file, f in found.items() if "leaves it alone" in f.what}
+    assert by_hand == {str(path.relative_to(db.root)) for path in (foreign, misplaced)}
+    gc(db, grace="0s")
+    assert {f.file for f in fsck(db, workers=1).findings} == by_hand
+    assert "skydb gc" in found[str(foreign.relative_to(db.root))].todo
 
 
 def test_check_writes_nothing_into_the_database(db: Database) -> None:

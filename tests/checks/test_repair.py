@@ -13,7 +13,7 @@ from skydb.database import Database
 from skydb.deletion import delete
 from skydb.ingest.addstar import addstar
 from skydb.store.history import catalog_table
-from tests.checks.damages import DAMAGES, file_of, flip, path_of
+from tests.checks.damages import DAMAGES, file_of, flip, path_of, with_table
 from tests.ingest.skies import assert_same, check_conservation, contents
 
 QUICK = {"manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded"}
@@ -135,6 +135,28 @@ def test_rows_that_cannot_be_are_given_up(db: Database, kind: str) -> None:
     DAMAGES[kind][0](db)
     report = repaired(db)
     assert report.clean, report.text()
+
+
+@pytest.mark.parametrize(("kind", "number", "lost"), [
+    pytest.param("row-unlinked", 0, 1, marks=pytest.mark.slow), ("row-unlinked", 1, 1),
+    pytest.param("row-twice", 0, 0, marks=pytest.mark.slow), pytest.param("row-twice", 1, 0, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_rows_of_further_tables_are_sifted(db: Database, kind: str, number: int, lost: int) -> None:
+    DAMAGES[kind][number](db)
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert [(loss.table, loss.rows) for loss in report.lost] == [("notes", 1)] * lost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keyed_by", ["object", "measurement"])
+def test_rows_about_what_a_repair_gave_up_go_with_it(db: Database, keyed_by: str) -> None:
+    with_table(keyed_by)(db)
+    flip(path_of(db, file_of(db, "measurements")))
+    report = repaired(db)
+    assert report.clean, report.text()
+    gone = {"measurements", "notes"} if keyed_by == "measurement" else {"measurements"}  # retired objects are known
+    assert {loss.table for loss in report.lost} == gone
 
 
 def test_several_damages_at_once_are_mended(db: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from skydb import database
+from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.derived import refresh
 from skydb.executors import executor_of
@@ -19,6 +22,7 @@ from skydb.query.connection import connect
 from skydb.query.release import release
 from skydb.store.compact import compact
 from skydb.tools.cli import main
+from tests.checks.damages import file_of, flip, path_of
 from tests.ingest.skies import assert_same, check_conservation, check_nothing_is_left_over, contents, new_database
 from tests.ingest.skies import write_night as night_of
 
@@ -81,6 +85,21 @@ def test_tasks_need_no_catalog(nights: list[list[Path]], serial: Database, tmp_p
     assert executor.befell["answered"] > 30
 
 
+def test_check_on_a_cluster_finds_what_one_process_finds(cluster: Any, serial: Database, tmp_path: Path) -> None:
+    shutil.copytree(serial.root, tmp_path / "t.sky")
+    db = database.open(tmp_path / "t.sky")
+    assert fsck(db, deep=True, cluster=cluster.scheduler_address).findings == ()
+    for table in ("objects", "measurements_cal"):
+        flip(path_of(db, file_of(db, table)))
+    alone, together = fsck(db, workers=1), fsck(db, cluster=cluster.scheduler_address)
+    assert together.findings == alone.findings
+    assert len(alone.damage) == 2
+    report = fsck(db, repair=True, cluster=cluster.scheduler_address)
+    assert (report.clean, report.lost) == (True, ())
+    assert list(db.work.iterdir()) == []
+    assert_same(contents(db), contents(serial))
+
+
 def test_executor_of_a_database_knows_where_its_hosts_are(cluster: Any, serial: Database) -> None:
     executor: Executor = executor_of(serial, cluster=cluster)
     assert executor.places == {}  # type: ignore[attr-defined]  # of the Dask executor
@@ -102,7 +121,7 @@ def test_command_line_runs_on_a_cluster(
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("command", ["addstar", "relcal", "refresh", "compact", "release"])
+@pytest.mark.parametrize("command", ["addstar", "relcal", "refresh", "compact", "release", "fsck"])
 def test_unreachable_cluster_is_an_error_of_the_call(
     command: str, serial: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, local_cluster: Callable[..., Any],

@@ -16,6 +16,7 @@ import skydb
 import skydb.database as database
 from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError
+from skydb.hosts import add_host, remove_host
 from skydb.snapshots import time_span
 from skydb.store import collect, leftovers
 from skydb.store.catalog import reading
@@ -190,6 +191,21 @@ def test_files_of_others_and_noted_ones_stay_and_empty_folders_go(db: Database) 
         assert (db.root / file.path).exists()
     assert foreign.exists()
     assert not empty.exists()
+
+
+@pytest.mark.parametrize("as_host", [True, False], ids=["host", "database"])
+def test_files_of_another_database_where_a_host_was_stay(db: Database, tmp_path: Path, *, as_host: bool) -> None:
+    add_host(db, "b", tmp_path / "b")
+    remove_host(db, "b")
+    if as_host:
+        other = skydb.create(tmp_path / "other.sky")
+        add_host(other, "c", tmp_path / "b")
+    else:
+        (tmp_path / "b").rmdir()
+        other = skydb.create(tmp_path / "b")
+    file = store_rows(tmp_path / "b", other.id, seeds([CELL.lo]), "object_seeds", cell=CELL.key, name=new_name())
+    assert skydb.gc(db, grace="0", now=datetime.now(UTC) + LATER).orphans == ()
+    assert (tmp_path / "b" / file.path).exists()
 
 
 def test_half_written_file_of_a_killed_writer_goes(db: Database) -> None:
