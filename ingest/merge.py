@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ ATTEMPTS = 10
 class MergeReport:
     """What a merge did.
 
-    `snapshot` is the new one, None where there was nothing to bring; `source_snapshot` the one that was read. Images
+    `source` is the other database as it was named, `snapshot` is the new one, None where there was nothing to bring; `source_snapshot` the one that was read. Images
     that both databases have are `n_images_known`: their measurements here stay. `n_matched` objects joined one that is
     here, `n_new` came as new ones, `n_aliases` ids of the other database stand for another id here. `declared` counts
     rows by table.
@@ -147,7 +147,8 @@ def merge(
     command = ["merge", str(into.root), str(other.root), *(["--at", str(at)] if at is not None else [])]
     command += ["--radius", f"{radius_arcsec:g}"] if radius_arcsec != DEFAULT_RADIUS_ARCSEC else []
     executor = executor_of(into, workers, cluster)
-    job = _Merge(into, other, other.snapshot(at), radius_arcsec, executor, Clock(progress), one_line(command))
+    name = str(other.root) if isinstance(source, Database) else fspath(source)
+    job = _Merge(into, other, name, other.snapshot(at), radius_arcsec, executor, Clock(progress), one_line(command))
     report = job.run()
     if compact and report.snapshot is not None:
         with job.clock.step("compact") as show:
@@ -175,6 +176,7 @@ class _Merge:
 
     into: Database
     other: Database
+    name: str
     source: Snapshot
     radius_arcsec: float
     executor: Executor
@@ -195,7 +197,7 @@ class _Merge:
     def _attempt(self, place: Scratch) -> MergeReport:
         coming = coming_from(self.source, self.into.snapshot())
         report = MergeReport(
-            str(self.other.root), self.source.id, None, coming.images.num_rows, coming.known_images
+            self.name, self.source.id, None, coming.images.num_rows, coming.known_images
         )
         if coming.is_nothing and not self.source.declared:
             return report

@@ -109,7 +109,8 @@ TRY_AGAIN = {
 QUICK = {
     ("ingest", "ingest another"), ("ingest", "ingest elsewhere"), ("ingest", "relcal"), ("relcal", "ingest"),
     ("ingest", "compact"), ("ingest", "rollback"), ("rollback", "ingest"), ("compact", "compact"),
-    ("merge", "compact"), ("merge", "ingest"), ("ingest", "merge"), ("relcal", "relcal"), ("relcal", "gc"), ("delete", "ingest"), ("repair", "ingest"),
+    ("merge", "compact"), ("merge", "ingest"),
+    ("ingest", "merge"), ("relcal", "relcal"), ("relcal", "gc"), ("delete", "ingest"), ("repair", "ingest"),
 }  # fmt: skip
 """Pairs that every run tests."""
 
