@@ -231,6 +231,6 @@ def split_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _zip(left: pa.Table, right: pa.Table, columns: Sequence[str]) -> pa.Table:
-    merged = {**dict(zip(left.column_names, left.columns, strict=True)),
-              **dict(zip(right.column_names, right.columns, strict=True))}  # fmt: skip
-    return pa.table({name: merged[name] for name in columns})
+    sides = {name: side for side in (left, right) for name in side.column_names}
+    schema = pa.schema([sides[name].schema.field(name) for name in columns])
+    return pa.Table.from_arrays([sides[name][name] for name in columns], schema=schema)

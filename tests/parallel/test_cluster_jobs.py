@@ -119,16 +119,29 @@ def test_command_line_runs_on_a_cluster(
     assert main(["relcal", str(db.root), *called]) == 3  # runs, and finds nothing good enough in these files
     assert main(["release", str(db.root), str(tmp_path / "dr1"), *called]) == 0
     capsys.readouterr()
+    asked = (["sql", "SELECT object_id FROM objects ORDER BY 1"], ["explain", "FROM objects"], ["cone", "45", "0", "1"],
+             ["lightcurve", "45", "0", "--radius", "600"])  # fmt: skip
+    for command, *words in asked:
+        answers = []
+        for how in (called, ["--json"]):
+            assert main([command, str(db.root), *words, *how]) == 0
+            answers.append(json.loads(capsys.readouterr().out)["rows"])
+        assert [ours | theirs for ours, theirs in zip(*answers, strict=True)] == answers[0] != []
 
 
-@pytest.mark.parametrize("command", ["addstar", "relcal", "refresh", "compact", "release", "fsck"])
+@pytest.mark.parametrize("command", [
+    "addstar", "relcal", "refresh", "compact", "release", "fsck", "sql", "explain", "cone", "lightcurve",
+])  # fmt: skip
 def test_unreachable_cluster_is_an_error_of_the_call(
     command: str, serial: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, local_cluster: Callable[..., Any],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("skydb.parallel.dask.CONNECT_SECONDS", 0.2)
-    words = {"addstar": ["a.smf"], "release": [str(tmp_path / "dr1")]}.get(command, [])
+    asked = {"sql": ["SELECT 1"], "explain": ["SELECT 1"], "cone": ["1", "2", "3"], "lightcurve": ["5"]}
+    words = ({"addstar": ["a.smf"], "release": [str(tmp_path / "dr1")]} | asked).get(command, [])
     assert main([command, str(serial.root), *words, "--cluster", "tcp://127.0.0.1:9"]) == 2
     assert "tcp://127.0.0.1:9: no Dask scheduler answers; start one" in capsys.readouterr().err
+    if command in asked:  # without a cluster, these have no workers
+        return
     assert main([command, str(serial.root), *words, "--cluster", "tcp://127.0.0.1:9", "--workers", "2"]) == 2
     assert "workers and a cluster are given; give one" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,8 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.errors import SkydbError
 from skydb.executors import executor_of
@@ -22,14 +25,28 @@ from skydb.hosts import add_host, set_copies, set_host
 from skydb.ingest.addstar import addstar
 from skydb.parallel import dask
 from skydb.parallel.executor import Executor
+from skydb.query.connection import Connection, connect
 from skydb.query.release import release
 from skydb.store.compact import compact
+from skydb.store.files import DataFile, StoredFile
+from skydb.store.snapshot import Snapshot
+from skydb.tools.cli import main
+from tests.checks.damages import flip
 from tests.ingest.skies import assert_same, check_conservation, contents, new_database
 from tests.ingest.skies import write_night as night_of
 
 from .tasks import Part, solve, where
 
 HOSTS = ("north", "south", "east")
+QUESTIONS = (
+    "SELECT band, count(*) AS n, min(mag) AS brightest, max(mjd) AS last FROM measurements WHERE mag < 30 AND dec > -1"
+    " GROUP BY band ORDER BY band",
+    "SELECT o.object_id, o.n_measurements, b.band, b.mag, i.name, m.x FROM objects o"
+    " JOIN object_bands b USING (object_id) JOIN measurements m ON m.object_id = o.object_id AND m.band = b.band"
+    " JOIN images i USING (image_id) WHERE in_cone(o.ra, o.dec, 45, 0, 0.05) AND b.source = 'chip' ORDER BY ALL",
+    "SELECT object_id, mjd, mag - lag(mag) OVER (PARTITION BY object_id, band ORDER BY mjd) AS step FROM measurements"
+    " ORDER BY ALL",
+)
 
 
 def may_hide() -> bool:
@@ -109,6 +126,14 @@ def test_hosts_that_see_nothing_of_each_other_make_the_same_database(
     assert_same(contents(db), contents(alone))
     assert {cell.host for cell in db.snapshot().cells()} == set(HOSTS)
     set_copies(db, 2)
+    assert fsck(db, deep=True, cluster=address).findings == ()
+    second = db.snapshot().files("measurements")[0]
+    copy = tmp_path / str(second.backup) / second.path
+    was = copy.read_bytes()
+    flip(copy)
+    (found,) = fsck(db, cluster=address).findings
+    assert (found.kind, found.file) == ("backup-damaged", second.path)
+    copy.write_bytes(was)
 
     os.kill(processes["north"], signal.SIGKILL)
     for executor, one in ((executor_of(db, cluster=address), db), (executor_of(alone, 1), alone)):
@@ -132,3 +157,54 @@ def test_lost_worker_whose_files_have_no_other_copy_is_an_error_that_names_cell_
     with pytest.raises(SkydbError, match=r"cell \d+/\d+.*no Dask worker is on host 'north'"):
         solve(db, workers=executor)
     assert db.snapshot().id == head
+
+
+def answers(con: Connection) -> dict[str, pa.Table]:
+    """What some questions are answered: aggregates, joins, cones, light curves."""
+    ids = con.cone(45.0, 0.0, 0.05).arrow()["object_id"]
+    found = {query: con.sql(query) for query in QUESTIONS} | {
+        "cone": con.cone(45.0, 0.0, 0.05), "measurements": con.cone(45.0, 0.0, 0.02, table="measurements", columns="*"),
+        "light curves": con.lightcurve(ids), "with flags": con.lightcurve(ids, derive_flags=True),
+    }  # fmt: skip
+    return {name: answer.arrow() for name, answer in found.items()}
+
+
+@contextmanager
+def reading_no_host(db: Database) -> Iterator[None]:
+    """Let this process fail where it reads a file of a host."""
+    stored = Snapshot.stored
+
+    def of_no_host(snapshot: Snapshot, file: DataFile) -> StoredFile:
+        assert file.host == "local", f"{file.path} is read here"
+        return stored(snapshot, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Snapshot, "stored", of_no_host)
+        yield
+
+
+def test_hosts_that_see_nothing_of_each_other_answer_as_one_process(
+    db: Database, address: str, nights: list[list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With all three workers; one killed, there is no answer; with second copies, there is again."""
+    alone = new_database(tmp_path / "alone.sky", cell_rows=60)
+    for one in (db, alone):
+        addstar(one, nights[0], workers=1)
+    with connect(alone) as con:
+        expected = answers(con)
+    assert min(answer.num_rows for answer in expected.values()) > 1
+    executor: Any = executor_of(db, cluster=address)
+    processes, executor.patience = all_there(executor), 1.0
+    with reading_no_host(db), connect(db, workers=executor) as con:
+        assert {*con.explain(QUESTIONS[0]).arrow()["hosts"][0].as_py().split(", ")} == set(HOSTS)
+        assert answers(con) == expected
+        os.kill(processes["north"], signal.SIGKILL)
+        questions: list[Callable[[], Any]] = [con.sql(QUESTIONS[0]).arrow, lambda: con.cone(45.0, 0.0, 0.05)]
+        for ask in questions:
+            with pytest.raises(SkydbError, match=r"cell \d+/\d+.*no Dask worker is on host 'north'"):
+                ask()
+    set_copies(db, 2)
+    with reading_no_host(db), connect(db, workers=executor) as con:
+        assert answers(con) == expected
+        assert main(["sql", str(db.root), QUESTIONS[0], "--cluster", address, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["rows"] == expected[QUESTIONS[0]].to_pylist()

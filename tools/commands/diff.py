@@ -60,7 +60,8 @@ def _lines(found: Difference, *, by_cell: bool) -> list[str]:
 
 def _files(sign: str, files: tuple[IngestedFile, ...]) -> list[str]:
     shown = [f"{sign} {f.file} ({f.n_measurements} measurements)" for f in files[:SHOWN_FILES]]
-    return shown if len(files) <= SHOWN_FILES else [*shown, f"{sign} … and {len(files) - SHOWN_FILES} more"]
+    more = len(files) - SHOWN_FILES
+    return [*shown, f"{sign} … and {more} more: see --json"] if more > 0 else shown
 
 
 def _state(state: State) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from skydb.query.connection import connect
 from skydb.query.release import release
 from skydb.query.release.writing import PartitionTask
 from skydb.sky.partition import cell_range, pixel_of, separation_arcsec
+from skydb.store.changes import Changes
+from skydb.store.parquet import store_rows
 from skydb.store.tags import set_tag
 from skydb.tools.cli import cli
 
@@ -240,15 +243,25 @@ def test_measurement_without_object_is_reported(tmp_path: Path) -> None:
     sky = Sky.at([10.0, 10.001, 200.0], [20.0, 20.0, 5.0])
     db = build(tmp_path / "t.sky", sky)
     (cell,) = [c for c in db.snapshot().cells() if c.lo <= sky.object_id[0] < c.hi]
-    from skydb.store.commit import Changes
-    from skydb.store.parquet import store_rows
-
     (old,) = db.snapshot().files("objects", cell)
     kept = store_rows(db.root, db.id, sky.objects().slice(0, 1), "objects", cell=cell.key)
     db.commit(Changes("test", "test", 1, adds=(kept,), replaces=(old.name,)))
     with pytest.raises(DataError, match=f"object {sky.object_id[1]}"):
         release(db, tmp_path / "dr", workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["t.sky"]
+
+
+@pytest.mark.parametrize("points", [(3, 0), (0, 0)])
+def test_cell_whose_objects_have_no_measurements_is_released(points: tuple[int, int], tmp_path: Path) -> None:
+    """Such a cell has no files of measurements and means, but seeds and objects."""
+    sky = replace(Sky.at([10.0, 20.0], [5.0, 5.0]), points=np.array(points))
+    db = build(tmp_path / "t.sky", sky)
+    every = [f for table in ("measurements", "measurements_cal", "object_bands") for f in db.snapshot().files(table)]
+    db.commit(Changes("test", "test", 1, replaces=tuple(f.name for f in every if not f.rows)))
+    release(db, tmp_path / "dr", workers=1)
+    (rows,) = leaves(tmp_path / "dr" / "dr").values()
+    found = {row["object_id"]: len(row["lightcurve"]["mjd"]) for row in rows.to_pylist()}
+    assert found == dict(zip(sky.object_id.tolist(), points, strict=True))
 
 
 def test_command_writes_and_reports(db: Database, tmp_path: Path) -> None:
