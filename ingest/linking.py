@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from skydb.calibration.mapped import load_mapped
 from skydb.errors import DataError
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor, Progress
@@ -43,6 +44,10 @@ class LinkTask:
     `image_ids`, `rank` (N,) belong to the batch's images, sorted by id; `images` holds the rules by rank; `accepted`
     says which input files are kept, `left_out` (sorted) which of their images are not; `survey_images` maps each
     reference survey's bit to its stored images.
+
+    A merge links objects of another database instead, each one detection whose det_id is its id: the id that it keeps
+    if it is free (`keeps_ids`). `paired` is a file of those that were merged before, `theirs` (ascending) and the
+    objects `ours` (ascending) that they are part of: neither takes part.
     """
 
     snapshot: Snapshot
@@ -55,6 +60,13 @@ class LinkTask:
     accepted: np.ndarray
     left_out: np.ndarray
     one_to_many: bool
+    keeps_ids: bool = False
+    paired: Path | None = None
+
+    def paired_ids(self, side: str) -> np.ndarray:
+        """Return one side of the pairs, ascending."""
+        none: np.ndarray = np.empty(0, dtype=np.int64)
+        return none if self.paired is None else np.sort(load_mapped(self.paired)[side])
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,7 @@ class Founded:
 class LinkedCell:
     """One cell's answer: its interior rows with their links, kept in a file, and what the pool must solve.
 
-    `n_measurements` (images,) and `matched` (files,) count the interior; `seed_ids` are the cell's objects in the id
+    `n_measurements` (images,) and `matched` (files,) count the interior; `taken_ids` are the ids taken in the id
     areas of its pooled detections, `retired` those there that have retired.
     """
 
@@ -151,7 +163,7 @@ class LinkedCell:
     founded: Founded
     pooled_rows: Rows
     pooled_seeds: Seeds
-    seed_ids: np.ndarray
+    taken_ids: np.ndarray
     retired: Retired
 
 
@@ -179,6 +191,8 @@ def _rows_of_slice(number: int, start: int, rows: pa.Table, task: LinkTask) -> R
     kept_rows = task.accepted[file]
     if len(task.left_out):
         kept_rows &= ~is_among(rows.column("image_id").to_numpy(), task.left_out)
+    if task.paired is not None:
+        kept_rows &= ~is_among(rows.column("det_id").to_numpy(), task.paired_ids("theirs"))
     keep = np.flatnonzero(kept_rows)
 
     def kept(name: str) -> np.ndarray:
@@ -190,10 +204,19 @@ def _rows_of_slice(number: int, start: int, rows: pa.Table, task: LinkTask) -> R
     return Rows(spill, keep + start, file[keep], image, kept("det_id"), kept(PIXEL), kept("ra_raw"), kept("dec_raw"))
 
 
-def seeds_of_cell(cell: Cell, task: LinkTask) -> tuple[Seeds, Retired]:
+@dataclass(frozen=True)
+class KnownObjects:
+    """The objects of one cell that detections may join, those that have retired, and the ids that nobody gets."""
+
+    seeds: Seeds
+    retired: Retired
+    taken: np.ndarray
+
+
+def objects_of_cell(cell: Cell, task: LinkTask) -> KnownObjects:
     """Read the objects of one cell, and which of the batch's reference surveys they hold a row of already.
 
-    Those that have retired are apart: no detection joins them.
+    Ids are taken by objects and by what stands for some.
     """
     table, retired = Retired.apart(task.snapshot.read_cell("object_seeds", cell, list(Retired.COLUMNS)))
     ids = table.column("object_id").to_numpy()
@@ -204,7 +227,10 @@ def seeds_of_cell(cell: Cell, task: LinkTask) -> tuple[Seeds, Retired]:
         for bit, stored in task.survey_images.items():
             holding = is_among(ids, distinct(objects[is_among(images, stored)]))
             held[holding] |= np.uint64(1 << bit)
-    return Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held), retired
+    seeds = Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held)
+    aliases = task.snapshot.read_cell("object_aliases", cell, ["object_id"]).column("object_id").to_numpy()
+    free = ~is_among(ids, task.paired_ids("ours"))
+    return KnownObjects(seeds if free.all() else _take_seeds(seeds, free), retired, np.concatenate([ids, aliases]))
 
 
 def _take_seeds(seeds: Seeds, which: np.ndarray) -> Seeds:
@@ -232,7 +258,7 @@ class Batch:
             self.first = self.detection = np.arange(len(rows))
         one = rows.take(self.first)
         self.rows, self.detections = rows, Detections(one.ra, one.dec, rank[self.first], one.det_id, one.pixel)
-        self._image_id = task.image_ids[one.image]
+        self._image_id, self._keeps_ids = task.image_ids[one.image], task.keeps_ids
 
     def links(
         self, found: AssociationLinks, seeds: Seeds, taken: np.ndarray, retired: Retired
@@ -240,7 +266,7 @@ class Batch:
         """Number the founded objects and return the link of every row."""
         founders = founders_in_order(self.detections, found)
         det_id, pixel = self.detections.det_id[founders], self.detections.found_pix29[founders]
-        wish = retired.wishes(pixel, self._image_id[founders], det_id)
+        wish = det_id if self._keeps_ids else retired.wishes(pixel, self._image_id[founders], det_id)
         ids = found_ids(wish, taken=taken, retired=retired.object_id)
         object_id = np.empty(len(self.first), dtype=np.int64)
         old = found.seed >= 0
@@ -272,8 +298,8 @@ def _same_star(rank: np.ndarray, det_id: np.ndarray, file: np.ndarray) -> tuple[
 
 def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int]] = frozenset()) -> LinkedCell:
     """Solve what surely stays inside a cell, and give the rest to the pool; a cell in `whole` gives everything."""
-    rows, (seeds, retired) = rows_of_cell(cell, task), seeds_of_cell(cell, task)
-    batch = Batch(rows, task)
+    rows, known = rows_of_cell(cell, task), objects_of_cell(cell, task)
+    batch, seeds, retired = Batch(rows, task), known.seeds, known.retired
     if cell.key in whole:
         cut = _nothing_linked(len(batch.first), len(seeds.object_id))
     else:
@@ -281,7 +307,7 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
             batch.detections, task.images, seeds, cell=cell.key, pix29=batch.detections.found_pix29,
             one_to_many=task.one_to_many,
         )  # fmt: skip
-    every_link, founded = batch.links(cut.links, seeds, seeds.object_id, retired)
+    every_link, founded = batch.links(cut.links, seeds, known.taken, retired)
     pooled_rows = batch.rows_of(cut.pooled_detections)
     inside, links = rows.take(~pooled_rows), every_link.take(~pooled_rows)
     path = task.folder / f"{new_name()}.npz"  # a second run of the task must not write where others read
@@ -290,7 +316,7 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
     near = _in_areas_of(border.pixel, founded.wish)
     return LinkedCell(
         path, len(inside), *_counts(inside, links, task), Founded(founded.wish[near], founded.object_id[near]),
-        border, _take_seeds(seeds, cut.pooled_seeds), seeds.object_id[_in_areas_of(border.pixel, seeds.object_id)],
+        border, _take_seeds(seeds, cut.pooled_seeds), known.taken[_in_areas_of(border.pixel, known.taken)],
         retired.take(_in_areas_of(border.pixel, retired.object_id)),
     )  # fmt: skip
 
@@ -340,7 +366,7 @@ def _solve_pool(done: Sequence[LinkedCell], task: LinkTask) -> tuple[Batch, Link
     pool = Batch(Rows.concat([d.pooled_rows for d in done]), task)
     seeds = _all_seeds([d.pooled_seeds for d in done])
     nothing = np.empty(0, dtype=np.int64)
-    taken = np.concatenate([nothing, *(d.seed_ids for d in done), *(d.founded.object_id for d in done)])
+    taken = np.concatenate([nothing, *(d.taken_ids for d in done), *(d.founded.object_id for d in done)])
     found = link(pool.detections, task.images, seeds, one_to_many=task.one_to_many)
     return pool, *pool.links(found, seeds, taken, Retired.concat([d.retired for d in done]))
 

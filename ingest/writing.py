@@ -69,7 +69,10 @@ class CellWork:
 
 @dataclass(frozen=True)
 class WriteTask:
-    """What every cell's task shares: the base snapshot, where to store, the spills, the images' terms and kinds."""
+    """What every cell's task shares: the base snapshot, where to store, the spills, the images' terms and kinds.
+
+    `spills` hold the rows that are to be written, `images` the terms of their images, `sources` the kinds of all.
+    """
 
     snapshot: Snapshot
     place: Scratch
@@ -91,10 +94,15 @@ class WrittenCell:
 
 def write_cell(work: CellWork, *, task: WriteTask) -> WrittenCell:
     """Write one cell's new measurements, raw and calibrated, its new seeds, and its refreshed derived tables."""
-    snapshot, cell = task.snapshot, work.cell
-    store = partial(task.place.store, snapshot, cell=cell)
     raw, founders = _gather(CellRows.concat([CellRows.load(work.interior), work.border]), task.spills)
-    new = _NewRows(raw, calibrate_rows(raw, ImageTerms.load(task.images), task.photcodes), _seeds_of(raw, founders))
+    return store_rows_of_cell(work.cell, raw, _seeds_of(raw, founders), task=task)
+
+
+def store_rows_of_cell(cell: Cell, raw: pa.Table, seeds: pa.Table, *, task: WriteTask) -> WrittenCell:
+    """Store a cell's new measurements (sorted), raw and calibrated, its new seeds, and its refreshed derived tables."""
+    snapshot = task.snapshot
+    store = partial(task.place.store, snapshot, cell=cell)
+    new = _NewRows(raw, calibrate_rows(raw, ImageTerms.load(task.images), task.photcodes), seeds)
     first = store(new.raw, "measurements")
     adds = [first, store(new.cal, "measurements_cal", base=first.name)]
     if new.seeds.num_rows:

@@ -20,6 +20,7 @@ from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Workers
 from skydb.schema.model import Column
 from skydb.sky.regions import Region
+from skydb.store.aliases import current_ids
 from skydb.store.arrays import numbers_of
 from skydb.store.layout import given_path
 from skydb.store.published import is_read_as_published, published_snapshot
@@ -331,7 +332,8 @@ class Connection:
         Parameters
         ----------
         object_id
-            Whole numbers, also a column of an answer; a float has lost the last digits of an id.
+            Whole numbers, also a column of an answer; a float has lost the last digits of an id. One that the object
+            had in a database that was merged into this one leads to it.
         columns
             Their names, "*" for all; None: the standard ones, which leave out the raw values.
         derive_flags
@@ -352,7 +354,7 @@ class Connection:
             curve[curve["db_flags"] & MeasurementFlags.PHOTOM_PSF > 0]       # MeasurementFlags is of skydb.flags
             con.lightcurve(con.cone(10.68, 41.27, "1arcmin").table()["object_id"], columns="object_id, mjd, mag")
         """
-        ids = object_ids(object_id)
+        ids = current_ids(self.snapshot, object_ids(object_id))
         names = columns_named("measurements", columns, STANDARD["measurements"])
         if derive_flags and "db_flags" not in names:
             raise UsageError("derive_flags without the column db_flags", "lightcurve", "add db_flags to the columns")

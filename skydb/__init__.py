@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from skydb.derived import refresh as refresh
     from skydb.ingest.addrows import addrows as addrows
     from skydb.ingest.addstar import addstar as addstar
+    from skydb.ingest.merge import merge as merge
     from skydb.query.connection import connect as connect
     from skydb.query.release import release as release
     from skydb.snapshots import diff as diff

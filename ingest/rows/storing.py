@@ -143,6 +143,11 @@ def _spilled(paths: Sequence[Path], cell: Cell) -> pa.Table:
     return pa.concat_tables(parts)
 
 
+def new_rows(rows: pa.Table, snapshot: Snapshot, table: Table, cell: Cell) -> pa.Table:
+    """Return the rows of one cell whose keys are not stored, of equal keys the first, in declared order."""
+    return _fresh(rows.append_column(ROW, pa.array(np.arange(rows.num_rows))), snapshot, table, cell)
+
+
 def _fresh(rows: pa.Table, snapshot: Snapshot, table: Table, cell: Cell) -> pa.Table:
     """Return the rows in declared order without those whose keys are stored, or came before."""
     ids = distinct(numbers_of(rows.column("object_id")))

@@ -380,7 +380,7 @@ CALIBRATIONS = Table(
     (
         _key("calibration_id", "int64", "meta.id;phot.calib", "number of the calibration"),
         _c("snapshot", "int64", None, "meta.id", "the snapshot that brought it"),
-        _c("kind", "string", None, "meta.code", "nominal, relcal or relastro"),
+        _c("kind", "string", None, "meta.code", "nominal, relcal, relastro or merge"),
         _c("bands", "string", None, "instr.bandpass", "bands solved, comma-separated"),
         _c("n_images", "int64", None, "meta.number", "images solved"),
         _c("n_measurements", "int64", None, "meta.number", "measurements that entered the solution"),

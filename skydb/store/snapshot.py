@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,12 @@ class Snapshot:
         with reading(self.root) as connection:
             rows = connection.execute(f"SELECT name, text FROM declarations WHERE {alive(self.id)} ORDER BY name")
             return {name: table_of(name, text) for name, text in rows}
+
+    def declaring(self, tables: Mapping[str, Table]) -> Snapshot:
+        """Return the snapshot as one that has further tables, of which nothing is stored yet."""
+        more = replace(self)
+        vars(more)["declared"] = {**self.declared, **tables}
+        return more
 
     @cached_property
     def tables(self) -> Mapping[str, Table]:

@@ -15,6 +15,7 @@ from skydb.deletion import delete
 from skydb.derived import refresh
 from skydb.ingest import batches
 from skydb.ingest.addstar import addstar
+from skydb.ingest.merge import merge
 from skydb.parallel.executor import executor_for
 from skydb.photcodes import import_photcodes
 from skydb.snapshots import gc, rollback
@@ -30,11 +31,15 @@ CELL_ROWS = 70
 
 
 def write_inputs(folder: Path) -> None:
-    """Write the files that the verbs take: photcodes, and three nights of a small field."""
+    """Write what the verbs take: photcodes, three nights of a small field, and a database of a fourth."""
     (folder / "photcodes.txt").write_text(PHOTCODES)
     for night in range(3):
         for exposure in range(2):
             write_exposure(folder / f"{night}-{exposure}.cmf", night, exposure)
+    write_exposure(folder / "apart.cmf", 3, 0)
+    apart = database.create(folder / "apart.sky")
+    import_photcodes(apart, folder / "photcodes.txt")
+    addstar(apart, folder / "apart.cmf", workers=1)
 
 
 def write_exposure(path: Path, night: int, exposure: int) -> None:
@@ -95,6 +100,7 @@ STEPS: dict[str, Step] = {
     "host": lambda root, inputs, workers: hosts.add_host(database.open(root), "far", root.parent / "far"),
     "balance": _balance,
     "batches": _in_batches,
+    "merge": lambda root, inputs, workers: merge(root, inputs / "apart.sky", workers=workers),
     "delete": lambda root, inputs, workers: delete(root, files=inputs / "0-1.cmf", workers=workers),
     "rollback": lambda root, inputs, workers: rollback(root, "PV1"),
     "gc": lambda root, inputs, workers: gc(root, grace="0 s"),

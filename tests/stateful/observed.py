@@ -32,6 +32,7 @@ def check(snapshot: Snapshot, model: Model, exposures: Mapping[int, Exposure]) -
     seeds = {row["object_id"]: (row["assoc_ra"], row["assoc_dec"]) for row in _rows(snapshot, "object_seeds")}
     assert seeds == model.seeds
     assert {row["object_id"] for row in _rows(snapshot, "object_seeds") if row["retired"]} == model.retired
+    assert {int(row["object_id"]) for row in _rows(snapshot, "object_aliases")} == model.aliases
     if not model.stale:
         counts = {row["object_id"]: row["n_measurements"] for row in _rows(snapshot, "objects")}
         assert counts == model.counts()

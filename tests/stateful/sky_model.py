@@ -76,6 +76,8 @@ class Model:
         The zero-point correction of every stored exposure.
     stale
         Some derived tables wait for a refresh.
+    aliases
+        Ids that objects of merged databases had, and that stand for others: nobody gets them.
     """
 
     object_of: dict[Key, int] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Model:
     retired: frozenset[int] = frozenset()
     mcal: dict[int, float] = field(default_factory=dict)
     stale: bool = False
+    aliases: frozenset[int] = frozenset()
 
     def ingested(self, exposures: list[Exposure], *, defer: bool) -> Model:
         """Ingest files in one call: those that are known change nothing, the others associate by their starts."""
@@ -97,7 +100,8 @@ class Model:
         places = np.array(list(live.values())).reshape(-1, 2)
         answer = associate_slowly(
             Detections(ra, dec, rank, det_id, wishes), Images(np.full(len(new), RADIUS_ARCSEC)),
-            Seeds(np.array(list(live), dtype=np.int64), places[:, 0], places[:, 1]), retired=tuple(self.retired),
+            Seeds(np.array(list(live), dtype=np.int64), places[:, 0], places[:, 1]), taken=tuple(self.aliases),
+            retired=tuple(self.retired),
         )  # fmt: skip
         object_of, seeds = dict(self.object_of), dict(self.seeds)
         for row, number in enumerate(answer.object_id.tolist()):
@@ -106,7 +110,26 @@ class Model:
                 seeds[number] = (float(ra[row]), float(dec[row]))
         revived = self.retired - set(answer.object_id.tolist())
         mcal = self.mcal | dict.fromkeys((e.number for e in new), 0.0)
-        return Model(object_of, seeds, frozenset(revived), mcal, self.stale or defer)
+        return Model(object_of, seeds, frozenset(revived), mcal, self.stale or defer, self.aliases)
+
+    def merged(self, other: Model) -> Model:
+        """Merge a database of other exposures: its objects are associated as the detections of one image are."""
+        ids = np.array(sorted(other.seeds), dtype=np.int64)
+        ra, dec = np.array([other.seeds[i] for i in ids.tolist()]).reshape(-1, 2).T
+        live = {i: at for i, at in self.seeds.items() if i not in self.retired}
+        places = np.array(list(live.values())).reshape(-1, 2)
+        answer = associate_slowly(
+            Detections(ra, dec, np.zeros(len(ids), dtype=np.int64), ids, ids), Images(np.array([RADIUS_ARCSEC])),
+            Seeds(np.array(list(live), dtype=np.int64), places[:, 0], places[:, 1]), taken=tuple(self.aliases),
+            retired=tuple(self.retired),
+        )  # fmt: skip
+        now = dict(zip(ids.tolist(), answer.object_id.tolist(), strict=True))
+        founded = {now[i]: other.seeds[i] for i, new in zip(ids.tolist(), answer.is_new, strict=True) if new}
+        return Model(
+            self.object_of | {key: now[number] for key, number in other.object_of.items()}, self.seeds | founded,
+            self.retired - set(founded), self.mcal | other.mcal, self.stale,
+            self.aliases | {old for old, new in now.items() if old != new},
+        )  # fmt: skip
 
     def calibrated(self, mcal: dict[int, float]) -> Model:
         """Apply a calibration to all images; it derives everything anew."""
@@ -121,7 +144,7 @@ class Model:
         object_of = {key: number for key, number in self.object_of.items() if key[0] not in exposures}
         retired = frozenset(self.seeds) - frozenset(object_of.values())
         mcal = {e: value for e, value in self.mcal.items() if e not in exposures}
-        return Model(object_of, self.seeds, retired, mcal, self.stale)
+        return Model(object_of, self.seeds, retired, mcal, self.stale, self.aliases)
 
     def counts(self) -> dict[int, int]:
         """Number of measurements of every object."""

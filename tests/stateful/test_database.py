@@ -42,8 +42,8 @@ CODES = """
 """
 EXPOSURES, PER_IMAGE, CELL_ROWS = 7, 9, 25
 WAYS = {
-    "ingest": "addstar", "calibrate": "apply", "fold": "compact", "delete": "delete", "tag": "tag", "go back": "",
-    "gc": "",
+    "ingest": "addstar", "merge": "merge", "calibrate": "apply", "fold": "compact", "delete": "delete", "tag": "tag",
+    "go back": "", "gc": "",
 }  # fmt: skip
 """What a process may be killed at, and what the crash points of its own begin with."""
 OF_ALL = ("job", "file", "store", "commit")
@@ -87,6 +87,14 @@ class Machine(RuleBasedStateMachine):
     def ingest(self, chosen: set[int], defer: bool, seed: int) -> None:
         self._ingest(chosen, defer, seed)
         self._becomes(self._ingested(chosen, defer))
+
+    @precondition(lambda self: len(self.now.mcal) < EXPOSURES)
+    @rule(which=st.sets(numbers, min_size=1, max_size=2), seed=numbers)
+    def merge(self, which: set[int], seed: int) -> None:
+        away = sorted(self.exposures.keys() - self.now.mcal.keys())
+        chosen = {away[n % len(away)] for n in which}
+        self._merge(self._other(chosen, seed), seed)
+        self._becomes(self._merged(chosen))
 
     @precondition(lambda self: self.now.mcal)
     @rule(seed=numbers)
@@ -162,11 +170,14 @@ class Machine(RuleBasedStateMachine):
         chosen = set(random.Random(seed).sample(range(EXPOSURES), 2))
         there = sorted(self.now.mcal)
         to = random.Random(seed).choice(sorted(self.at))
-        if way == "delete" and not there:
+        away = sorted(self.exposures.keys() - self.now.mcal.keys())[:2]
+        if (way == "delete" and not there) or (way == "merge" and not away):
             way = "ingest"
+        other = self._other(set(away), seed) if way == "merge" else self.db
         victim = random.Random(seed).choice(there) if there else 0
         ways: dict[str, tuple[Callable[[], object], Callable[[], Model]]] = {
             "ingest": (lambda: self._ingest(chosen, False, seed), lambda: self._ingested(chosen, False)),
+            "merge": (lambda: self._merge(other, seed), lambda: self._merged(set(away))),
             "calibrate": (lambda: self._calibrate(seed), lambda: self.now.calibrated(self._mcal(seed))),
             "fold": (lambda: self._compact(seed), lambda: self.now),
             "delete": (lambda: self._delete(victim, seed), lambda: self.now.deleted({victim})),
@@ -231,6 +242,21 @@ class Machine(RuleBasedStateMachine):
             workers=SimulatedExecutor(seed),
         )  # fmt: skip
         assert not report.with_status("failed")
+
+    def _other(self, chosen: set[int], seed: int) -> database.Database:
+        """Return another database, of some exposures."""
+        self.count += 1
+        other = database.create(self.folder / f"other{self.count}.sky", cell_rows=random.Random(seed).choice((5, 500)))
+        import_photcodes(other, self.folder / "codes")
+        files = [str(self.exposures[n].path) for n in sorted(chosen)]
+        addstar(other, files, mapping=self.mapping, workers=1)
+        return other
+
+    def _merge(self, other: database.Database, seed: int) -> None:
+        skydb.merge(self.db, other, workers=SimulatedExecutor(seed))
+
+    def _merged(self, chosen: set[int]) -> Model:
+        return self.now.merged(Model().ingested([self.exposures[n] for n in sorted(chosen)], defer=False))
 
     def _mcal(self, seed: int) -> dict[int, float]:
         return {n: random.Random(f"{seed} {n}").uniform(-0.5, 0.5) for n in sorted(self.now.mcal)}

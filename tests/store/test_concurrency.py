@@ -53,12 +53,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Files:
-    """What is ingested: first of all, then by one writer and the other, and somewhere else on the sky."""
+    """What is ingested: first of all, then by one writer and the other, somewhere else on the sky; and a database."""
 
     first: list[Path]
     one: Path
     other: Path
     elsewhere: Path
+    apart: Path
 
 
 Verb = Callable[[Database, Files], object]
@@ -79,6 +80,7 @@ VERBS: dict[str, Verb] = {
     "ingest": lambda db, files: skydb.addstar(db, files.one, compact=False, workers=1),
     "ingest another": lambda db, files: skydb.addstar(db, files.other, compact=False, workers=1),
     "ingest elsewhere": lambda db, files: skydb.addstar(db, files.elsewhere, compact=False, workers=1),
+    "merge": lambda db, files: skydb.merge(db, files.apart, compact=False, workers=1),
     "relcal": lambda db, files: applied(db, 0.125),
     "refresh": lambda db, files: skydb.refresh(db, every=True, workers=1),
     "compact": folded,
@@ -92,7 +94,7 @@ VERBS: dict[str, Verb] = {
 if hasattr(skydb, "delete"):
     VERBS["delete"] = lambda db, files: skydb.delete(db, files=[str(files.first[0])], workers=1)
 
-IN_CELL = {"ingest", "ingest another", "relcal", "refresh", "compact", "delete", "repair"}
+IN_CELL = {"ingest", "ingest another", "merge", "relcal", "refresh", "compact", "delete", "repair"}
 """Verbs that read and write the cell that is there; what one changes, the others have to read again."""
 
 TRY_AGAIN = {
@@ -107,7 +109,8 @@ TRY_AGAIN = {
 QUICK = {
     ("ingest", "ingest another"), ("ingest", "ingest elsewhere"), ("ingest", "relcal"), ("relcal", "ingest"),
     ("ingest", "compact"), ("ingest", "rollback"), ("rollback", "ingest"), ("compact", "compact"),
-    ("relcal", "relcal"), ("relcal", "gc"), ("delete", "ingest"), ("repair", "ingest"),
+    ("merge", "compact"), ("merge", "ingest"),
+    ("ingest", "merge"), ("relcal", "relcal"), ("relcal", "gc"), ("delete", "ingest"), ("repair", "ingest"),
 }  # fmt: skip
 """Pairs that every run tests."""
 
@@ -115,9 +118,10 @@ QUICK = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("files")
-    *first, one, other = write_night(folder / "here", exposures=4, stars=30)
+    *first, one, other, last = write_night(folder / "here", exposures=5, stars=30)
+    skydb.addstar(new_database(folder / "apart.sky"), last, workers=1)
     (elsewhere,) = write_night(folder / "there", exposures=1, stars=30, ra=180.0, seed=1)
-    return Files(first, one, other, elsewhere)
+    return Files(first, one, other, elsewhere, folder / "apart.sky")
 
 
 @pytest.fixture(scope="module")

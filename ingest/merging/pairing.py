@@ -1,0 +1,141 @@
+"""Second step of a merge: which object of this database each object of the other one is, or that it is a new one.
+
+The other's objects are associated as the detections of one image are: nearest first, one to one, once and whole where
+a component crosses cells (`linking`); each asks for its own id. Objects that an earlier merge has brought together stay
+together: they take no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skydb.calibration.columns import int_column
+from skydb.calibration.mapped import save_mapped
+from skydb.kernels.distinct import is_among
+from skydb.parallel.executor import Executor, Progress
+from skydb.store.carried import map_cells
+from skydb.store.cells import Cell
+from skydb.store.layout import new_name
+from skydb.store.snapshot import Snapshot
+
+from ..linking import LinkTask, link_cells
+from ..reach import Reach
+from ..spill import Spill, slices_of
+from ..tracks import Images
+from ..writing import CellRows, CellWork
+from .spilling import Spilled
+
+FOUNDER = ("object_id", "founder_image_id", "founder_det_id")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Objects that are one since an earlier merge; every array is (K,).
+
+    `theirs` lies in a spill of objects, at `row`; `ours` is its id here.
+    """
+
+    theirs: np.ndarray
+    ours: np.ndarray
+    spill: np.ndarray
+    row: np.ndarray
+
+    @staticmethod
+    def concat(parts: Sequence[Pairs]) -> Pairs:
+        """Return the pairs of several cells."""
+        none = np.empty(0, dtype=np.int64)
+        return Pairs(*(np.concatenate([none, *(getattr(p, n) for p in parts)])
+                       for n in ("theirs", "ours", "spill", "row")))  # fmt: skip
+
+
+def pair_objects(
+    base: Snapshot, reach: Reach, spilled: Spilled, folder: Path, executor: Executor, *, source_id: str,
+    radius_arcsec: float, merged_before: bool, progress: Progress | None = None,
+) -> tuple[CellWork, ...]:  # fmt: skip
+    """Return, cell by cell, which objects of the spills go there and which ids they get; founders found new objects.
+
+    Parameters
+    ----------
+    reach
+        The cells that may take objects.
+    source_id
+        The database from which they come.
+    merged_before
+        Whether some of that database may be here already.
+    """
+    pairs = Pairs.concat([])
+    if merged_before:
+        find = partial(_pairs_of_cell, base=base, spills=spilled.objects, source_id=source_id)
+        pairs = Pairs.concat(list(map_cells(executor, find, base, reach.cells)))
+    one, none = np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64)
+    task = LinkTask(
+        base, folder, spilled.objects, one, one, Images(np.array([radius_arcsec])), {}, np.ones(1, dtype=bool), none,
+        one_to_many=False, keeps_ids=True, paired=_save(pairs, folder),
+    )  # fmt: skip
+    linked = link_cells(reach.cells, task, executor, progress=progress)
+    return _with_pairs(linked.cells, reach, pairs, folder)
+
+
+def _save(pairs: Pairs, folder: Path) -> Path | None:
+    if not len(pairs.theirs):
+        return None
+    path = folder / f"{new_name()}.arrow"
+    save_mapped(path, {"theirs": pairs.theirs, "ours": pairs.ours})
+    return path
+
+
+def _pairs_of_cell(cell: Cell, *, base: Snapshot, spills: tuple[Spill, ...], source_id: str) -> Pairs:
+    """Find which objects of the spills in one cell are here already: under another id, or under their own."""
+    aliases = base.read_cell("object_aliases", cell)
+    aliases = aliases.filter(pc.equal(aliases.column("database_id"), source_id))
+    old, new = int_column(aliases, "object_id"), int_column(aliases, "stands_for")
+    seeds = base.read_cell("object_seeds", cell, list(FOUNDER))
+    founded = [int_column(seeds, name) for name in FOUNDER]
+    parts = []
+    for piece in slices_of(spills, cell.lo, cell.hi):
+        ids, row = int_column(piece.rows, "object_id"), piece.start + np.arange(piece.rows.num_rows)
+        for theirs, ours in ((old, new), _kept(piece.rows, founded)):
+            order = np.argsort(theirs, kind="stable")
+            hit = np.flatnonzero(is_among(ids, theirs[order]))
+            found = ours[order][np.searchsorted(theirs[order], ids[hit])]
+            parts.append(Pairs(ids[hit], found, np.full(len(hit), piece.spill, dtype=np.int64), row[hit]))
+    return Pairs.concat(parts)
+
+
+def _kept(objects: pa.Table, founded: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the objects that are here under their own ids, founded by the same detections."""
+    ours = {key: key[0] for key in zip(*(column.tolist() for column in founded), strict=True)}
+    theirs = zip(*(int_column(objects, name).tolist() for name in FOUNDER), strict=True)
+    same = np.array([key[0] for key in theirs if key in ours], dtype=np.int64)
+    return same, same
+
+
+def _with_pairs(work: Sequence[CellWork], reach: Reach, pairs: Pairs, folder: Path) -> tuple[CellWork, ...]:
+    """Return the work of all cells with the pairs that belong there."""
+    todo = {w.cell.key: w for w in work}
+    for cell in reach.cells:
+        mine = np.flatnonzero((pairs.ours >= cell.lo) & (pairs.ours < cell.hi))
+        if len(mine):
+            known = todo.get(cell.key) or CellWork(cell, _no_rows(folder), _rows(pairs, mine[:0]))
+            both = CellRows.concat([known.border, _rows(pairs, mine)])
+            todo[cell.key] = replace(known, border=both)
+    return tuple(todo[c.key] for c in reach.cells if c.key in todo)
+
+
+def _rows(pairs: Pairs, which: np.ndarray) -> CellRows:
+    flags = np.zeros(len(which), dtype=np.uint32)
+    return CellRows(pairs.spill[which], pairs.row[which], pairs.ours[which], flags, flags.astype(bool))
+
+
+def _no_rows(folder: Path) -> Path:
+    path = folder / f"{new_name()}.npz"
+    none = np.empty(0, dtype=np.int64)
+    CellRows(none, none, none, none.astype(np.uint32), none.astype(bool)).save(path)
+    return path

@@ -1,0 +1,224 @@
+"""Last step of a merge: the objects that go to a cell, with all that is theirs, under the ids that they have here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skydb.calibration.columns import int_column
+from skydb.kernels.distinct import distinct, is_among
+from skydb.schema.tables import MEASUREMENTS, OBJECT_ALIASES, OBJECT_SEEDS
+from skydb.store.cells import Cell
+from skydb.store.files import DataFile
+from skydb.store.parquet import sort_rows
+from skydb.store.scratch import Scratch
+from skydb.store.snapshot import Snapshot
+
+from ..rows.storing import new_rows
+from ..spill import FILE, PIXEL, open_spill
+from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
+from .spilling import COUNT, FIRST, Spilled
+
+NEW_ID = "_new_id"
+FOUNDS = "_founds"
+
+
+@dataclass(frozen=True)
+class MergeTask:
+    """What every cell's task shares: what to write where, the spills, and the database from which they come.
+
+    `write` has the spills of measurements.
+    """
+
+    write: WriteTask
+    spilled: Spilled
+    source_id: str
+    declared_new: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MergedCell:
+    """What became of one cell, and what it could not store itself.
+
+    `written` is None where nothing changed. `old`, `new` (K,) are ids of objects that have another one here, `database`
+    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are images that founded objects
+    which joined one here, once for each. `declared` counts rows of declared tables that came.
+    """
+
+    written: WrittenCell | None
+    old: np.ndarray
+    new: np.ndarray
+    database: tuple[str, ...]
+    founders: np.ndarray
+    n_measurements: int
+    n_matched: int
+    n_new: int
+    declared: dict[str, int]
+
+
+def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
+    """Write the measurements, the seeds and the declared rows of the objects that go to one cell."""
+    objects = _objects_of(CellRows.concat([CellRows.load(work.interior), work.border]), task)
+    new_id, founds = int_column(objects, NEW_ID), objects.column(FOUNDS).to_numpy()
+    raw = _measurements_of(objects, task)
+    seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
+    adds, declared = _declared_files(work.cell, objects, task)
+    written = None
+    if raw.num_rows:
+        written = store_rows_of_cell(work.cell, raw, seeds, task=task.write)
+        written = replace(written, adds=(*written.adds, *adds))
+    elif adds:
+        written = WrittenCell(work.cell, tuple(adds), ())
+    joined = objects.filter(pa.array(~founds))
+    old, new, database = _aliases_of(objects, task)
+    return MergedCell(
+        written, old, new, database, int_column(joined, "founder_image_id"), raw.num_rows,
+        joined.num_rows, len(new_id) - joined.num_rows, declared,
+    )  # fmt: skip
+
+
+def _objects_of(rows: CellRows, task: MergeTask) -> pa.Table:
+    """Return the objects with their ids here; those that would be new and bring no measurement stay away."""
+    parts = [OBJECT_SEEDS.empty().replace_schema_metadata()]
+    names = [*OBJECT_SEEDS.names, FIRST, COUNT]
+    for number in distinct(rows.spill):
+        mine = np.flatnonzero(rows.spill == number)
+        part = open_spill(task.spilled.objects[int(number)]).select(names).take(pa.array(rows.row[mine]))
+        for name, values in (("_spill", rows.spill), (NEW_ID, rows.object_id), (FOUNDS, rows.founders)):
+            part = part.append_column(name, pa.array(values[mine]))
+        parts.append(part)
+    objects = pa.concat_tables(parts[1:] or [_no_objects()], promote_options="default").combine_chunks()
+    empty = objects.column(FOUNDS).to_numpy() & (int_column(objects, COUNT) == 0)
+    return objects.filter(pa.array(~empty))
+
+
+def _no_objects() -> pa.Table:
+    none = pa.array(np.empty(0, dtype=np.int64))
+    empty = OBJECT_SEEDS.empty().replace_schema_metadata()
+    for name in (FIRST, COUNT, "_spill", NEW_ID):
+        empty = empty.append_column(name, none)
+    return empty.append_column(FOUNDS, pa.array(np.empty(0, dtype=bool)))
+
+
+def _measurements_of(objects: pa.Table, task: MergeTask) -> pa.Table:
+    """Return the measurements of the objects under their ids here, as `measurements` is sorted."""
+    parts = [MEASUREMENTS.empty().replace_schema_metadata()]
+    spill = int_column(objects, "_spill")
+    first, count, ids = (int_column(objects, name) for name in (FIRST, COUNT, NEW_ID))
+    for number in distinct(spill):
+        mine = np.flatnonzero((spill == number) & (count > 0))
+        n, owner = count[mine], np.repeat(ids[mine], count[mine])
+        place = np.repeat(first[mine] - (np.cumsum(n) - n), n) + np.arange(n.sum())
+        rows = open_spill(task.write.spills[int(number)]).drop_columns([PIXEL, FILE]).take(pa.array(place))
+        parts.append(rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(owner)))
+    raw = pa.concat_tables(parts, promote_options="default")
+    keys = [raw.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
+    return MEASUREMENTS.conform(raw.take(pa.array(np.lexsort(keys))))
+
+
+def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
+    """Return the seeds of new objects; one whose founding measurement does not come is its first one's from now on."""
+    seeds = objects.select(list(OBJECT_SEEDS.names))
+    ids, owner = int_column(objects, NEW_ID), int_column(raw, "object_id")
+    image, det = (int_column(raw, name) for name in ("image_id", "det_id"))
+    held = set(zip(owner.tolist(), image.tolist(), det.tolist(), strict=True)) if len(ids) else set()
+    founder = [int_column(seeds, name).copy() for name in ("founder_image_id", "founder_det_id")]
+    wanted = zip(ids.tolist(), *(column.tolist() for column in founder), strict=True)
+    lost = np.array([key not in held for key in wanted], dtype=bool)
+    first = np.searchsorted(owner, ids[lost])
+    founder[0][lost], founder[1][lost] = image[first], det[first]
+    changed = {"object_id": ids, "founder_image_id": founder[0], "founder_det_id": founder[1]}
+    for name, values in changed.items():
+        seeds = seeds.set_column(seeds.column_names.index(name), name, pa.array(values))
+    return OBJECT_SEEDS.conform(seeds)
+
+
+def _aliases_of(objects: pa.Table, task: MergeTask) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return the ids, here others, that the objects have in the source and in what was merged into it before."""
+    theirs, ours = int_column(objects, "object_id"), int_column(objects, NEW_ID)
+    other = theirs != ours
+    old, new, database = [theirs[other]], [ours[other]], [task.source_id] * int(other.sum())
+    order = np.argsort(theirs)
+    for number in range(len(task.spilled.aliases)):
+        rows = open_spill(task.spilled.aliases[number])
+        for part in _near(rows, theirs[order]):
+            alias, target = int_column(part, "object_id"), int_column(part, "stands_for")
+            now = ours[order][np.searchsorted(theirs[order], target)]
+            keep = alias != now
+            old.append(alias[keep])
+            new.append(now[keep])
+            database += pc.filter(part.column("database_id"), pa.array(keep)).to_pylist()
+    return np.concatenate(old), np.concatenate(new), tuple(database)
+
+
+def _near(rows: pa.Table, ids: np.ndarray) -> Iterator[pa.Table]:
+    """Yield the rows of a spill whose pixel is one of some ids (ascending)."""
+    if len(ids):
+        pixels = rows.column(PIXEL).to_numpy()
+        first, last = np.searchsorted(pixels, [ids[0], ids[-1]], side="left")
+        last = np.searchsorted(pixels, ids[-1], side="right")
+        part = rows.slice(first, last - first)
+        yield part.filter(pa.array(is_among(pixels[first:last], ids)))
+
+
+def _declared_files(cell: Cell, objects: pa.Table, task: MergeTask) -> tuple[list[DataFile], dict[str, int]]:
+    """Store the declared rows of the objects that are not here yet."""
+    base, files, counts = task.write.snapshot, [], {}
+    theirs = int_column(objects, "object_id")
+    order = np.argsort(theirs)
+    for name, spills in task.spilled.declared.items():
+        parts = [p for spill in spills for p in _near(open_spill(spill), theirs[order]) if p.num_rows]
+        if not parts:
+            continue
+        rows = pa.concat_tables(parts, promote_options="default").drop_columns([PIXEL, FILE])
+        now = int_column(objects, NEW_ID)[order][np.searchsorted(theirs[order], int_column(rows, "object_id"))]
+        rows = rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(now))
+        fresh = new_rows(rows, base, base.table(name), cell)
+        if fresh.num_rows:
+            files.append(task.write.place.store(base, fresh, name, cell=cell))
+            counts[name] = fresh.num_rows
+    return files, counts
+
+
+@dataclass(frozen=True)
+class AliasWork:
+    """Ids that lie in one cell, what they stand for, and the databases that gave them."""
+
+    cell: Cell
+    old: np.ndarray
+    new: np.ndarray
+    database: tuple[str, ...]
+
+
+def alias_work(cells: Sequence[Cell], merged: Sequence[MergedCell]) -> list[AliasWork]:
+    """Return the ids that were replaced, cell by cell of where they lie."""
+    none = np.empty(0, dtype=np.int64)
+    old, new = (np.concatenate([none, *(getattr(m, n) for m in merged)]) for n in ("old", "new"))
+    database = np.array([d for m in merged for d in m.database], dtype=object)
+    order = np.argsort(old, kind="stable")
+    work = []
+    for cell in cells:
+        first, last = np.searchsorted(old[order], [cell.lo, cell.hi])
+        mine = order[first:last]
+        if len(mine):
+            work.append(AliasWork(cell, old[mine], new[mine], tuple(database[mine])))
+    return work
+
+
+def store_aliases(work: AliasWork, *, snapshot: Snapshot, place: Scratch) -> DataFile | None:
+    """Store the ids of one cell that are not known yet."""
+    rows = sort_rows(OBJECT_ALIASES.conform(pa.table({
+        "object_id": pa.array(work.old), "stands_for": pa.array(work.new),
+        "database_id": pa.array(work.database, pa.string()),
+    })), "object_aliases")  # fmt: skip
+    stored = snapshot.read_cell("object_aliases", work.cell, ["object_id", "database_id"])
+    known = set(zip(stored["object_id"].to_pylist(), stored["database_id"].to_pylist(), strict=True))
+    keys = zip(rows["object_id"].to_pylist(), rows["database_id"].to_pylist(), strict=True)
+    fresh = rows.filter(pa.array([key not in known for key in keys], pa.bool_()))
+    store = partial(place.store, snapshot, cell=work.cell)
+    return store(fresh, "object_aliases") if fresh.num_rows else None

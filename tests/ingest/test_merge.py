@@ -1,0 +1,379 @@
+"""Merged databases: objects, ids, solutions and rows as a slow pairing, or one ingest of all files, gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import skydb
+from skydb.calibration.columns import float_column, int_column
+from skydb.checks.fsck import fsck
+from skydb.database import Database
+from skydb.errors import CommitConflict, DataError, UsageError
+from skydb.ingest.addstar import addstar
+from skydb.ingest.associate import Detections
+from skydb.ingest.components import linked_components
+from skydb.ingest.merge import merge
+from skydb.ingest.tracks import Images, Seeds
+from skydb.parallel.executor import executor_for
+from skydb.photcodes import import_photcodes
+from skydb.sky.partition import pixel_of, separation_arcsec
+from skydb.store.aliases import current_ids
+from tests.calibration.test_recalibrate import applied
+from tests.ingest.association_oracle import associate_slowly
+from tests.ingest.skies import (
+    SURVEY_CODES,
+    assert_same,
+    check_conservation,
+    check_nothing_is_left_over,
+    contents,
+    new_database,
+    write_night,
+    write_survey,
+)
+from tests.ingest.tables import REFERENCE, mapping_of
+from tests.parallel.simulated import SimulatedExecutor
+
+PLACES = [(0.0, 10.0), (360.0, -41.0), (45.0, 0.0), (0.0, 89.9995)]
+"""Fields in which cells of several orders meet; one about a pole."""
+
+
+def ingested(path: Path, files: list[Path], **more: Any) -> Database:
+    db = new_database(path, **more)
+    report = addstar(db, files, workers=1)
+    assert report.complete
+    return db
+
+
+def all_rows(db: Database, table: str) -> pa.Table:
+    """All rows of a sky table, cell after cell."""
+    snapshot = db.snapshot()
+    parts = [snapshot.read_cell(table, cell) for cell in snapshot.cells()]
+    return pa.concat_tables(parts, promote_options="default")
+
+
+def objects_of_measurements(db: Database) -> dict[tuple[int, int], int]:
+    """The object of every measurement, by image and detection."""
+    rows = contents(db, ["measurements"])["measurements"]
+    columns = (rows[name].to_pylist() for name in ("image_id", "det_id", "object_id"))
+    return {(image, det): owner for image, det, owner in zip(*columns, strict=True)}
+
+
+def partition(db: Database) -> set[frozenset[tuple[int, int]]]:
+    """Which measurements are of one object, whatever its id."""
+    groups: dict[int, set[tuple[int, int]]] = {}
+    for key, owner in objects_of_measurements(db).items():
+        groups.setdefault(owner, set()).add(key)
+    return {frozenset(group) for group in groups.values()}
+
+
+def paired_slowly(base: Database, source: Database) -> dict[int, int]:
+    """The id that every object of the source gets in the base, by the rules of association spelled out."""
+    ours, theirs = (all_rows(db, "object_seeds").filter(pc.invert(all_rows(db, "object_seeds")["retired"]))
+                    for db in (base, source))  # fmt: skip
+    ids = int_column(theirs, "object_id")
+    ra, dec = float_column(theirs, "assoc_ra"), float_column(theirs, "assoc_dec")
+    answer = associate_slowly(
+        Detections(ra, dec, np.zeros(len(ids), dtype=np.int64), ids, ids), Images(np.array([1.0])),
+        Seeds(int_column(ours, "object_id"), float_column(ours, "assoc_ra"), float_column(ours, "assoc_dec")),
+    )  # fmt: skip
+    return dict(zip(ids.tolist(), answer.object_id.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_objects_are_those_of_a_slow_pairing_and_every_id_resolves(tmp_path: Path, place: tuple[float, float]) -> None:
+    files = write_night(tmp_path / "n", exposures=4, stars=70, ra=place[0], dec=place[1])
+    base, source = ingested(tmp_path / "a.sky", files[:2], cell_rows=90), ingested(tmp_path / "b.sky", files[2:])
+    expected, theirs = paired_slowly(base, source), objects_of_measurements(source)
+    before = objects_of_measurements(base)
+    report = merge(base, source, workers=1)
+    after = objects_of_measurements(base)
+    assert after == before | {key: expected[owner] for key, owner in theirs.items()}
+    old = np.array(sorted(expected))
+    assert current_ids(base.snapshot(), old).tolist() == [expected[i] for i in old.tolist()]
+    assert report.n_matched + report.n_new == len(expected)
+    assert report.n_matched > 20
+    assert report.n_new > 5
+    check_conservation(base)
+    check_nothing_is_left_over(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def test_merge_into_an_empty_database_gives_the_same_one(tmp_path: Path) -> None:
+    source = ingested(tmp_path / "b.sky", write_night(tmp_path / "n", exposures=3, stars=60), cell_rows=60)
+    empty = skydb.create(tmp_path / "a.sky", cell_rows=100)
+    merge(empty, source, workers=1)
+    assert_same(contents(empty), contents(source))
+    assert all_rows(empty, "object_aliases").num_rows == 0
+
+
+def test_nightly_databases_merged_are_one_ingest_where_stars_stand_apart(tmp_path: Path) -> None:
+    files = write_night(tmp_path / "n", exposures=4, stars=60)
+    direct, whole = ingested(tmp_path / "direct.sky", files), new_database(tmp_path / "whole.sky")
+    for night in range(2):
+        merge(whole, ingested(tmp_path / f"{night}.sky", files[2 * night : 2 * night + 2]), workers=1)
+    apart = standing_apart(direct)
+    assert len(apart) > 30
+    assert apart <= partition(whole)
+    assert apart <= partition(direct)
+    for table in ("images", "images_cal", "exposures", "photcodes"):
+        assert_same({table: contents(whole)[table]}, {table: contents(direct)[table]})
+    check_conservation(whole)
+
+
+def standing_apart(db: Database) -> set[frozenset[tuple[int, int]]]:
+    """The measurements that are one star whatever the order: all within a radius, nothing else near, one per image."""
+    rows = contents(db, ["measurements"])["measurements"]
+    ra, dec = float_column(rows, "ra"), float_column(rows, "dec")
+    keys = list(zip(rows["image_id"].to_pylist(), rows["det_id"].to_pylist(), strict=True))
+    groups = linked_components(ra, dec, 3.0)
+    found = set()
+    for first, last in zip(groups.starts[:-1], groups.starts[1:], strict=True):
+        mine = groups.members[first:last]
+        near = separation_arcsec(ra[mine, None], dec[mine, None], ra[None, mine], dec[None, mine]).max() < 0.99
+        if near and len({keys[i][0] for i in mine}) == len(mine):
+            found.add(frozenset(keys[i] for i in mine))
+    return found
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
+    """Files of two databases of one crowded field, at the corner of cells."""
+    folder = tmp_path_factory.mktemp("pair")
+    files = write_night(folder / "n", exposures=4, stars=60, ra=45.0, dec=0.0)
+    return files[:2], files[2:]
+
+
+def test_answer_does_not_depend_on_how_the_work_was_cut(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    answers = []
+    for number, (mine, theirs, executor) in enumerate((
+        (500_000, 500_000, 1), (40, 500_000, SimulatedExecutor(7)), (500_000, 40, SimulatedExecutor(8)),
+        (60, 30, executor_for(1)),
+    )):  # fmt: skip
+        base = ingested(tmp_path / f"a{number}.sky", pair[0], cell_rows=mine)
+        source = ingested(tmp_path / f"b{number}.sky", pair[1], cell_rows=theirs)
+        merge(base, source, workers=executor)
+        answers.append(contents(base) | {"aliases": all_rows(base, "object_aliases").select(["object_id", "stands_for"])
+                                         .sort_by("object_id")})  # fmt: skip
+    for other in answers[1:]:
+        assert_same(other, answers[0])
+
+
+def test_second_merge_brings_only_what_came_since_and_pairs_stay(
+    tmp_path: Path, pair: tuple[list[Path], list[Path]]
+) -> None:
+    base, source = ingested(tmp_path / "a.sky", pair[0]), ingested(tmp_path / "b.sky", pair[1][:1])
+    first = merge(base, source, workers=1)
+    was, head = objects_of_measurements(base), base.snapshot().id
+    again = merge(base, source, workers=1)
+    assert (again.snapshot, base.snapshot().id, again.n_images_known) == (None, head, 1)
+    lives_here = {key: was[key] for key in objects_of_measurements(source)}
+    addstar(source, pair[1][1:], workers=1)
+    second = merge(base, source, workers=1)
+    now, there = objects_of_measurements(base), objects_of_measurements(source)
+    assert was.items() <= now.items()
+    assert (first.n_images, second.n_images) == (1, 1)
+    here = {there[key]: owner for key, owner in lives_here.items()}
+    assert all(now[key] == here.get(owner, now[key]) for key, owner in there.items()), "an object was torn apart"
+    assert all_rows(base, "object_aliases").num_rows == len(set(zip(
+        *(all_rows(base, "object_aliases")[n].to_pylist() for n in ("object_id", "database_id")), strict=True
+    )))  # fmt: skip
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def test_images_that_both_have_stay_as_they_are(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    base = ingested(tmp_path / "a.sky", [*pair[0], pair[1][0]])
+    source = ingested(tmp_path / "b.sky", pair[1])
+    was = objects_of_measurements(base)
+    report = merge(base, source, workers=1)
+    assert (report.n_images, report.n_images_known) == (1, 1)
+    assert was.items() <= objects_of_measurements(base).items()
+    assert len(objects_of_measurements(base)) == len(was) + report.n_measurements
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def test_deleted_image_comes_back_by_a_merge(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    base, source = ingested(tmp_path / "a.sky", [*pair[0], *pair[1]]), ingested(tmp_path / "b.sky", pair[1])
+    skydb.delete(base, files=str(pair[1][0]), workers=1)
+    merge(base, source, workers=1)
+    assert len(objects_of_measurements(base)) == len(objects_of_measurements(
+        ingested(tmp_path / "c.sky", [*pair[0], *pair[1]])
+    ))  # fmt: skip
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def test_solutions_of_both_are_kept(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    base, source = ingested(tmp_path / "a.sky", pair[0]), ingested(tmp_path / "b.sky", pair[1])
+    applied(source, 0.125)
+    mags = {}
+    for db in (base, source):
+        with skydb.connect(db) as con:
+            rows = con.sql("SELECT image_id, det_id, mag FROM measurements").arrow().to_pylist()
+            mags |= {(row["image_id"], row["det_id"]): row["mag"] for row in rows}
+    merge(base, source, workers=1)
+    with skydb.connect(base) as con:
+        rows = con.sql("SELECT image_id, det_id, mag FROM measurements").arrow().to_pylist()
+        kinds = con.sql("SELECT kind FROM calibrations ORDER BY calibration_id").arrow()["kind"].to_pylist()
+    assert {(row["image_id"], row["det_id"]): row["mag"] for row in rows} == mags
+    assert kinds == ["nominal", "merge"]
+
+
+def test_rows_of_declared_tables_come_under_the_ids_of_here(
+    tmp_path: Path, pair: tuple[list[Path], list[Path]]
+) -> None:
+    base, source = ingested(tmp_path / "a.sky", pair[0]), ingested(tmp_path / "b.sky", pair[1])
+    (tmp_path / "shapes.toml").write_text(
+        'name = "shapes"\nkeyed_by = "measurement"\nmeaning = "shapes"\n'
+        '[[columns]]\nname = "e1"\ntype = "float32"\nucd = "src.morph.param"\nmeaning = "ellipticity"\n'
+    )
+    for name in ("starpar", str(tmp_path / "shapes.toml")):
+        skydb.declare_table(source, Path(name) if "/" in name else name)
+    ids = np.array(sorted(set(objects_of_measurements(source).values())))
+    keys = sorted(objects_of_measurements(source))
+    pq.write_table(pa.table({"object_id": ids}), tmp_path / "s.parquet")
+    pq.write_table(pa.table({
+        "image_id": [k[0] for k in keys], "det_id": [k[1] for k in keys], "e1": np.arange(len(keys), dtype="f4")
+    }), tmp_path / "e.parquet")  # fmt: skip
+    skydb.addrows(source, "starpar", str(tmp_path / "s.parquet"), workers=1)
+    skydb.addrows(source, "shapes", str(tmp_path / "e.parquet"), workers=1)
+    report = merge(base, source, workers=1)
+    assert report.declared == {"starpar": len(ids), "shapes": len(keys)}
+    now = objects_of_measurements(base)
+    shapes = all_rows(base, "shapes").to_pylist()
+    assert {(r["image_id"], r["det_id"], r["e1"]) for r in shapes} == {(*k, float(n)) for n, k in enumerate(keys)}
+    assert all(now[r["image_id"], r["det_id"]] == r["object_id"] for r in shapes)
+    assert sorted(all_rows(base, "starpar")["object_id"].to_pylist()) == sorted(
+        current_ids(base.snapshot(), ids).tolist()
+    )
+    assert merge(base, source, workers=1).snapshot is None
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def test_reference_survey_and_photcodes_come_along(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    base, source = ingested(tmp_path / "a.sky", pair[0]), skydb.create(tmp_path / "b.sky")
+    stars = [(n, ra, dec) for n, (ra, dec) in enumerate(_positions(base)[:10], 1)]
+    mapping = mapping_of(tmp_path, REFERENCE + SURVEY_CODES)
+    addstar(source, write_survey(tmp_path / "r.csv", stars), mapping=mapping, workers=1)
+    report = merge(base, source, workers=1)
+    assert (report.n_matched, report.n_new) == (10, 0)
+    assert {"R.G", "R.B", "R.C"} <= set(contents(base)["photcodes"]["name"].to_pylist())
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def _positions(db: Database) -> list[tuple[float, float]]:
+    """Association positions that are more than a radius apart."""
+    seeds = all_rows(db, "object_seeds")
+    found: list[tuple[float, float]] = []
+    for ra, dec in zip(seeds["assoc_ra"].to_pylist(), seeds["assoc_dec"].to_pylist(), strict=True):
+        if all(abs(dec - d) > 2 / 3600 or abs(ra - r) > 2 / 3600 for r, d in found):
+            found.append((ra, dec))
+    return found
+
+
+def test_id_that_is_taken_here_moves_to_the_next_free_one(tmp_path: Path) -> None:
+    """Two stars in one pixel, or an alias in it: the newcomer's own id leads to where it is now."""
+    files = write_night(tmp_path / "n", exposures=2, stars=30)
+    base, source = ingested(tmp_path / "a.sky", files[:1]), ingested(tmp_path / "b.sky", files[1:])
+    lonely = next(old for old, new in paired_slowly(base, source).items() if old == new)
+    assert int(pixel_of(*_place_of(source, lonely))) == lonely
+    from tests.store.test_aliases import add_aliases
+
+    add_aliases(base, {lonely: sorted(set(objects_of_measurements(base).values()))[0]})
+    merge(base, source, workers=1)
+    key = next(k for k, owner in objects_of_measurements(source).items() if owner == lonely)
+    assert objects_of_measurements(base)[key] == lonely + 1
+
+
+def _place_of(db: Database, object_id: int) -> tuple[float, float]:
+    (row,) = (r for r in all_rows(db, "object_seeds").to_pylist() if r["object_id"] == object_id)
+    return row["assoc_ra"], row["assoc_dec"]
+
+
+def test_writer_that_comes_first_is_heeded(
+    tmp_path: Path, pair: tuple[list[Path], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, source = ingested(tmp_path / "a.sky", pair[0]), ingested(tmp_path / "b.sky", pair[1])
+    commit, calls = Database.commit, []
+
+    def late(db: Database, changes: Any) -> int:
+        calls.append(changes.kind)
+        if len(calls) == 1:
+            addstar(base, pair[1][0], compact=False, workers=1)
+        return commit(db, changes)
+
+    monkeypatch.setattr(Database, "commit", late)
+    report = merge(base, source, compact=False, workers=1)
+    assert calls == ["merge", "addstar", "merge"]
+    assert (report.n_images, report.n_images_known) == (1, 1)
+    check_conservation(base)
+    check_nothing_is_left_over(base)
+
+
+def test_copy_of_the_database_and_itself_are_refused(tmp_path: Path) -> None:
+    import shutil
+
+    base = new_database(tmp_path / "a.sky")
+    shutil.copytree(base.root, tmp_path / "copy.sky")
+    with pytest.raises(UsageError, match="the same database"):
+        merge(base, base.root)
+    with pytest.raises(UsageError, match="one is a copy of the other"):
+        merge(base, tmp_path / "copy.sky")
+    with pytest.raises(UsageError, match="radius of -1"):
+        merge(base, new_database(tmp_path / "b.sky"), radius_arcsec=-1)
+
+
+def _other_photcode(source: Database, folder: Path) -> None:
+    (folder / "p.txt").write_text("3 q sec 0 0 0 - - 0 0 -\n103 X.q dep 20.0 -0.1 0 - - 0 0 q\n")
+    import_photcodes(source, folder / "p.txt")
+
+
+@pytest.mark.parametrize(("harm", "said"), [(_other_photcode, "photcode")])
+def test_photcode_that_is_another_here_is_refused_and_nothing_changes(
+    tmp_path: Path, harm: Callable[[Database, Path], None], said: str
+) -> None:
+    base, source = new_database(tmp_path / "a.sky"), new_database(tmp_path / "b.sky")
+    (tmp_path / "q.txt").write_text("3 q sec 0 0 0 - - 0 0 -\n103 X.q dep 21.0 -0.1 0 - - 0 0 q\n")
+    import_photcodes(base, tmp_path / "q.txt")
+    harm(source, tmp_path)
+    head = base.snapshot().id
+    with pytest.raises(DataError, match=said):
+        merge(base, source, workers=1)
+    assert base.snapshot().id == head
+
+
+def test_command_says_what_came_and_what_was_there(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    from skydb.tools.commands.merge import command
+
+    base, source = ingested(tmp_path / "a.sky", pair[0]), ingested(tmp_path / "b.sky", pair[1])
+    made = CliRunner().invoke(command, [str(base.root), str(source.root), "--workers", "1", "--json"])
+    assert json.loads(made.stdout)["n_images"] == 2
+    again = CliRunner().invoke(command, [str(base.root), str(source.root), "--workers", "1"])
+    assert "nothing to bring, all 2 images are here" in again.stdout
+
+
+def test_conflicts_are_told_after_many_attempts(
+    tmp_path: Path, pair: tuple[list[Path], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, source = ingested(tmp_path / "a.sky", pair[0][:1]), ingested(tmp_path / "b.sky", pair[1][:1])
+
+    def refused(db: Database, changes: Any) -> int:
+        raise CommitConflict("another writer came first")
+
+    monkeypatch.setattr(Database, "commit", refused)
+    monkeypatch.setattr("skydb.ingest.merge.ATTEMPTS", 2)
+    with pytest.raises(CommitConflict):
+        merge(base, source, workers=1)
+    check_nothing_is_left_over(base)
