@@ -55,10 +55,10 @@ ATTEMPTS = 10
 class MergeReport:
     """What a merge did.
 
-    `source` is the other database as it was named, `snapshot` is the new one, None where there was nothing to bring; `source_snapshot` the one that was read. Images
-    that both databases have are `n_images_known`: their measurements here stay. `n_matched` objects joined one that is
-    here, `n_new` came as new ones, `n_aliases` ids of the other database stand for another id here. `declared` counts
-    rows by table.
+    `source` is the other database as it was named, `source_snapshot` what was read of it, `snapshot` the new one here,
+    None where there was nothing to bring. Images that both databases have are `n_images_known`: their measurements
+    here stay. `n_matched` objects joined one that is here, `n_new` came as new ones, `n_aliases` ids of the other
+    database stand for another id here. `declared` counts rows by table.
     """
 
     source: str
