@@ -104,7 +104,8 @@ KINDS = {kind.name: kind for kind in (
          FROM_COPY),
     Kind("measurement-twice", CELLS, "two measurements of one image have one detection number", FROM_COPY),
     Kind("log-differs", COUNTS, "an entry of the ingest log does not add up, or the measurements stored of its images "
-         "are not as many as it says", FROM_COPY),
+         "are not as many as it says", f"{REPAIR}; what that leaves: {FROM_COPY}", "counts measurements that are gone "
+         "as deleted, and says which files to ingest again"),
     Kind("images-differ", COUNTS, "the index of images has not as many of an ingested file as the ingest log says",
          FROM_COPY),
     Kind("image-count", COUNTS, "`n_measurements` of an image is not the number of its measurements", REPAIR,

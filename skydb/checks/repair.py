@@ -141,7 +141,8 @@ def _attempt(db: Database, findings: Sequence[Finding], executor: Executor) -> t
     with scratch(db.root) as place:
         job = _Repair(db, db.snapshot(), place, executor, findings)
         changes = job.changes()
-        return job, changes, db.commit(changes)
+        does = changes.adds or changes.replaces or changes.cells or changes.log
+        return job, changes, db.commit(changes) if does else job.snapshot.id
 
 
 class _Repair:
@@ -172,7 +173,7 @@ class _Repair:
         images = known[~is_among(known, self.globals.dropped)]
         self.cells = self._cells(images)
         counts = self._counts(images)
-        if any(made.lost for made in self.cells):
+        if self.some_lost:
             images, counts = self._without_empty(images, counts)
         self._count_images(images, counts)
         log = self._log(images, counts)
@@ -187,6 +188,11 @@ class _Repair:
             writes=sky_of([w.cell for w in written]), uses_calibration=True,
             replaces_globals=tuple(self.globals.rows),
         )  # fmt: skip
+
+    @property
+    def some_lost(self) -> bool:
+        """Whether measurements are lost now, or were before without being counted as such."""
+        return any(made.lost for made in self.cells) or any(f.kind == "log-differs" for f in self.findings)
 
     @property
     def _alive(self) -> str:
@@ -291,7 +297,7 @@ class _Repair:
 
     def _log(self, images: Ints, counts: Ints) -> list[LogEntry]:
         """Return the entries of the ingest log whose files lost rows or images, as they are to be."""
-        if not len(self.globals.dropped) and not any(made.lost for made in self.cells):
+        if not len(self.globals.dropped) and not self.some_lost:
             return []
         stored: dict[str, int] = {}
         for image, count in zip(images.tolist(), counts.tolist(), strict=True):
@@ -325,6 +331,10 @@ class _Repair:
     def losses(self, kept: dict[str, str | None]) -> tuple[Loss, ...]:
         """Say what is lost, where its damaged file lies now, and what to ingest again."""
         losses = [self._loss(lost, str(made.written.cell), kept) for made in self.cells for lost in made.lost]
+        missing = {digest: rows for digest, rows in self.lost_of.items() if rows > 0}
+        if missing and not any(loss.table.startswith("measurements") for loss in losses):
+            images = tuple(i for i, d in self.digest_of.items() if d in missing)
+            losses.append(Loss("measurements", None, sum(missing.values()), None, images, self._names(images)))
         if len(self.globals.dropped):
             images = tuple(self.globals.dropped.tolist())
             where = next((kept[f.name] for f in self.files if f.table == "images" and f.name in kept), None)

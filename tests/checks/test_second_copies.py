@@ -12,12 +12,14 @@ from skydb import database
 from skydb.checks.fsck import fsck
 from skydb.checks.report import FsckReport
 from skydb.database import Database
-from skydb.hosts import add_host, drain, set_copies, set_host
+from skydb.deletion import delete
+from skydb.hosts import add_host, balance, drain, lose_host, set_copies, set_host
+from skydb.ingest.addstar import addstar
 from skydb.snapshots import gc
 from skydb.store.cells import LOCAL
 from skydb.store.files import DataFile
 from tests.checks.damages import file_of, flip, flip_older
-from tests.ingest.skies import assert_same, contents
+from tests.ingest.skies import assert_same, check_conservation, contents
 
 Harm = Callable[[Path], None]
 HARMS = pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
@@ -155,3 +157,26 @@ def test_rows_that_only_a_host_that_is_away_has_are_neither_checked_nor_given_up
     (tmp_path / "unplugged").rename(tmp_path / "b")
     assert fsck(db, deep=True, workers=1).clean
     assert_same(contents(db), before)
+
+
+@pytest.mark.slow
+def test_rows_of_a_host_that_was_given_up_are_counted_as_lost(pristine: Database, tmp_path: Path) -> None:
+    shutil.copytree(pristine.root, tmp_path / "d.sky")
+    db = database.open(tmp_path / "d.sky")
+    add_host(db, "b", tmp_path / "b")
+    balance(db, workers=1)
+    rows = sum(f.rows for f in db.snapshot().files("measurements"))
+    shutil.rmtree(tmp_path / "b")
+    _, lost = lose_host(db, "b", accept_loss=True, workers=1)
+    gone = sum(part.rows for part in lost if part.table == "measurements")
+    assert 0 < gone < rows
+    report = fsck(db, deep=True, repair=True, workers=1)
+    assert {f.kind for f in report.found if f.severity == "damage"} == {"log-differs", "image-count"}
+    assert report.clean, report.text()
+    (loss,) = (loss for loss in report.lost if loss.table == "measurements")
+    assert (loss.rows, loss.quarantine, len(loss.files)) == (gone, None, 5)
+    check_conservation(db)
+    files = [file for file in loss.files if file.endswith(".cmf")]
+    delete(db, files=files, workers=1)
+    addstar(db, files, workers=1)
+    assert fsck(db, deep=True, workers=1).clean
