@@ -14,6 +14,7 @@ from skydb.calibration.columns import int_column
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor
 from skydb.schema.model import Table
+from skydb.sky.partition import merge_ranges
 from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
 from skydb.store.snapshot import Snapshot
@@ -96,9 +97,8 @@ class WantedObjects:
 
 def check_elsewhere(snapshot: Snapshot, wanted: Ints, executor: Executor) -> Iterator[Finding]:
     """Check that objects (N,), for which old ids of other cells stand, are in theirs; few are so near a border."""
-    wanted = distinct(wanted)
-    cells = snapshot.cells()
-    ends = np.searchsorted(wanted, [c.lo for c in cells]), np.searchsorted(wanted, [c.hi for c in cells])
+    wanted, cells = distinct(wanted), snapshot.cells(merge_ranges(np.stack([wanted, wanted + 1], axis=1)))
+    ends = np.searchsorted(wanted, cells.lo), np.searchsorted(wanted, cells.hi)
     todo = [WantedObjects(c, wanted[lo:hi]) for c, lo, hi in zip(cells, *ends, strict=True) if lo < hi]
     homeless = len(wanted) - sum(len(item.ids) for item in todo)
     if homeless:
