@@ -28,6 +28,7 @@ from .leftovers import (
     remove_parts,
     summed,
 )
+from .manifest import require_own_catalog
 from .scratch import sweep
 from .tags import live_tags, publish_stale_tags
 
@@ -108,8 +109,9 @@ def collect(root: Path, *, grace: timedelta, now: datetime, dry_run: bool = Fals
     BusyError
         Others use the database all the time.
     DataError, UsageError
-        The disk fails, or may not be written.
+        The disk fails, or may not be written; or the catalog is not that of the manifests.
     """
+    require_own_catalog(root)
     before, settled = now - grace, now - max(grace, SETTLING)
     if dry_run:
         choice = choose(root, before)

@@ -24,7 +24,7 @@ from .command_line import recorded
 from .crashpoints import reached
 from .files import DataFile
 from .leases import offer_lease
-from .manifest import complete_head, write_manifest
+from .manifest import complete_head, refuse_other_catalog, write_manifest
 from .ranges import overlap, pack_ranges, unpack_ranges
 from .record import Record, Row, apply_record
 
@@ -37,7 +37,7 @@ def commit(root: Path, changes: Changes) -> int:
     CommitConflict
         Another writer changed what these changes have read.
     DataError
-        The snapshot that they were made on top of does not exist.
+        The snapshot that they were made on top of does not exist, or the catalog is not that of the manifests.
     """
     reached("commit.begun")
     snapshot = transact(root, changes)
@@ -52,6 +52,7 @@ def transact(root: Path, changes: Changes) -> int:
     """Move the catalog, in one transaction, and return the new snapshot; it has no manifest yet."""
     with writing(root) as connection:
         complete_head(root, _head(connection))
+        refuse_other_catalog(root, connection)
         _check_base(connection, changes)
         reached("commit.checked")
         record = record_of(connection, changes)

@@ -20,7 +20,7 @@ from skydb.errors import DataError
 from .catalog import FORMAT_VERSION, reading
 from .catalog_tables import CATALOG_TABLES, LIVING
 from .files import write_durably
-from .layout import COMMITS, manifest_path
+from .layout import CATALOG, COMMITS, manifest_path
 from .mending import how_to_mend
 from .ranges import pack_ranges, unpack_ranges
 from .record import MOVED, Record, Row, apply_record, recorded_in
@@ -43,9 +43,82 @@ def write_manifest(root: Path, snapshot: int) -> None:
 
 
 def complete_head(root: Path, head: int) -> None:
-    """Write the manifest of the newest snapshot if its writer has died without; after another commit it is too late."""
+    """Write the manifest of the newest snapshot if its writer has died without; after another commit it is too late.
+
+    Raises
+    ------
+    DataError
+        The catalog is not that of the manifests.
+    """
     if not manifest_path(root, head).exists():
+        require_own_catalog(root)
         write_manifest(root, head)
+
+
+def require_own_catalog(root: Path) -> None:
+    """Refuse to go by a catalog that is not that of the manifests: an older copy of it, or another database's.
+
+    What was committed since would be written over, and its files be taken for orphans.
+
+    Raises
+    ------
+    DataError
+        There is a manifest after the newest snapshot, or the first or the newest one is not the catalog's.
+    """
+    seen = None
+    while True:
+        with reading(root) as connection:
+            head, fault = _newest(connection), _fault(root, connection)
+        if fault is None:
+            return
+        if head == seen:  # nobody committed meanwhile, who would have been ahead of this reader
+            raise fault
+        seen = head
+
+
+def refuse_other_catalog(root: Path, connection: sqlite3.Connection) -> None:
+    """Refuse the same, inside the transaction of the catalog's one writer."""
+    fault = _fault(root, connection)
+    if fault is not None:
+        raise fault
+
+
+def _newest(connection: sqlite3.Connection) -> Row:
+    newest = "SELECT snapshot, parent, time FROM snapshots ORDER BY snapshot DESC LIMIT 1"
+    return tuple(connection.execute(newest).fetchone())
+
+
+def _fault(root: Path, connection: sqlite3.Connection) -> DataError | None:
+    """Return what tells a catalog from the one that the manifests tell of, if anything does."""
+    newest = _newest(connection)
+    head, first = newest[0], connection.execute("SELECT snapshot, parent, time FROM snapshots WHERE snapshot = 0")
+    what = None
+    if manifest_path(root, head + 1).exists():
+        what = f"it ends at snapshot {head}, but there is a manifest of snapshot {head + 1}"
+    meta = dict(connection.execute("SELECT key, value FROM meta ORDER BY key"))
+    for row in (*first, newest):
+        if what is None and not _tells_of(manifest_path(root, row[0]), meta, row):
+            what = f"its snapshot {row[0]} is not that of the manifest"
+    if what is None:
+        return None
+    advice = "it is an older copy, or another database's, or has lost its catalog.sqlite-wal; "
+    path = root / CATALOG
+    return DataError(f"this is not the catalog that commits/ tells of: {what}", str(path), advice + how_to_mend(path))
+
+
+def _tells_of(path: Path, meta: dict[str, str], row: Row) -> bool:
+    """Say whether a manifest is of this database and snapshot; one that is missing or damaged is left to `fsck`."""
+    names = _TABLES["snapshots"].brought[: len(row)]
+    begins = _encoded({"format": FORMAT_VERSION, "database": meta, "snapshot": dict(zip(names, row, strict=True))})
+    begins = begins[: begins.rindex(b"},\n")]
+    try:
+        with path.open("rb") as handle:
+            if handle.read(len(begins)) == begins:
+                return True
+        its_meta, record = read_manifest(path)
+    except (OSError, DataError):
+        return True
+    return its_meta == meta and record.snapshot[: len(row)] == row
 
 
 def _write_bytes(path: Path, text: bytes) -> None:

@@ -30,6 +30,7 @@ from .files import DataFile, make_directory
 from .hosts import Storage, storage_of
 from .layout import DATA, WORK, data_path, new_name
 from .locks import alone, shared, wait_alone, waiting
+from .manifest import require_own_catalog
 from .parquet import store_rows
 from .placement import host_of_copy
 from .roots import Place, root_named
@@ -172,9 +173,10 @@ def scratch(root: Path) -> Iterator[Scratch]:
     Raises
     ------
     DataError, UsageError
-        The disk is full or fails, or may not be written.
+        The disk is full or fails, or may not be written; or the catalog is not that of the manifests.
     """
     with clear_disk_errors(root):
+        require_own_catalog(root)
         sweep(root)
         with ExitStack() as held:
             folder, handle = _new_folder(root / WORK, held)

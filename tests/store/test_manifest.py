@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,13 @@ from skydb.store.changes import (
     Move,
     Setting,
 )
-from skydb.store.commit import transact
-from skydb.store.layout import manifest_path
+from skydb.store.collect import collect
+from skydb.store.commit import commit, transact
+from skydb.store.layout import CATALOG, manifest_path
 from skydb.store.manifest import manifest_numbers, read_manifest, replay
 from skydb.store.parquet import store_rows
 from skydb.store.record import recorded_in
+from skydb.store.scratch import scratch
 from skydb.store.tags import set_tag
 from tests.store.test_commit import CELL, add_seeds, seeds
 
@@ -165,3 +169,58 @@ def test_written_sky_survives_the_manifest(tmp_path: Path) -> None:
     sky = np.array([[0, 5], [7, 12 << 58]])
     db.commit(Changes("test", "test", 0, writes=sky))
     assert replayed(db.root)["snapshots"] == stored(db.root)["snapshots"]
+
+
+def test_writers_refuse_an_older_copy_of_the_catalog_and_leave_what_came_since(tmp_path: Path) -> None:
+    db = database.create(tmp_path / "t.sky")
+    older = (db.root / CATALOG).read_bytes()
+    head = add_seeds(db, [CELL.lo], base=0)
+    (file,) = db.snapshot().files("object_seeds")
+    later = (db.root / CATALOG).read_bytes()
+    manifest = manifest_path(db.root, head).read_bytes()
+    (db.root / CATALOG).write_bytes(older)
+    _refused(db.root, "it ends at snapshot 0, but there is a manifest of snapshot 1")
+    assert database.open(db.root).snapshot().id == 0, "who only asks is answered by the catalog that there is"
+    assert manifest_path(db.root, head).read_bytes() == manifest
+    assert (db.root / file.path).exists()
+    (db.root / CATALOG).write_bytes(later)
+    assert add_seeds(db, [CELL.lo + 1], base=head) == head + 1
+
+
+def test_writers_refuse_the_catalog_of_another_database(tmp_path: Path) -> None:
+    """Whether it is behind or ahead of the manifests."""
+    db, other = database.create(tmp_path / "t.sky"), database.create(tmp_path / "o.sky")
+    shutil.copy(other.root / CATALOG, db.root / CATALOG)
+    _refused(db.root, "its snapshot 0 is not that of the manifest")
+    add_seeds(other, [CELL.lo], base=0)
+    shutil.copy(other.root / CATALOG, db.root / CATALOG)
+    database.open(db.root)
+    assert manifest_numbers(db.root) == [0], "nothing is told of a commit that was none of this database"
+    _refused(db.root, "its snapshot 0 is not that of the manifest")
+
+
+def test_writers_refuse_the_catalog_of_a_copy_that_went_another_way(tmp_path: Path) -> None:
+    db = database.create(tmp_path / "t.sky")
+    shutil.copytree(db.root, tmp_path / "copy.sky")
+    copy = database.open(tmp_path / "copy.sky")
+    add_seeds(db, [CELL.lo], base=0)
+    add_seeds(copy, [CELL.lo + 1], base=0)
+    shutil.copy(copy.root / CATALOG, db.root / CATALOG)
+    _refused(db.root, "its snapshot 1 is not that of the manifest")
+
+
+def _refused(root: Path, why: str) -> None:
+    """Check that each kind of writer refuses, and says what to do."""
+    def work() -> None:
+        with scratch(root):
+            pass
+
+    grace, now = timedelta(0), datetime.now(UTC) + timedelta(days=1)
+    writers: tuple[Callable[[], object], ...] = (
+        work, lambda: collect(root, grace=grace, now=now), lambda: collect(root, grace=grace, now=now, dry_run=True),
+        lambda: commit(root, Changes("test", "test", 0)),
+    )  # fmt: skip
+    for writer in writers:
+        with pytest.raises(DataError, match=why) as caught:
+            writer()
+        assert "--rebuild-catalog" in str(caught.value)
