@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from skydb.executors import executor_of
 from skydb.hosts import add_host, set_copies, set_host
 from skydb.ingest.addstar import addstar
 from skydb.parallel import dask
-from skydb.parallel.executor import Executor
+from skydb.parallel.executor import Executor, Progress
 from skydb.query.connection import Connection, connect
 from skydb.query.release import release
 from skydb.store.compact import compact
@@ -186,10 +186,10 @@ def reading_no_host(db: Database) -> Iterator[None]:
 def test_hosts_that_see_nothing_of_each_other_answer_as_one_process(
     db: Database, address: str, nights: list[list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With all three workers; one killed, there is no answer; with second copies, there is again."""
+    """With all three workers; with one killed in mid-query, by the second copies; without these, not at all."""
     alone = new_database(tmp_path / "alone.sky", cell_rows=60)
     for one in (db, alone):
-        addstar(one, nights[0], workers=1)
+        addstar(one, [*nights[0], *nights[1]], workers=1)
     with connect(alone) as con:
         expected = answers(con)
     assert min(answer.num_rows for answer in expected.values()) > 1
@@ -198,13 +198,38 @@ def test_hosts_that_see_nothing_of_each_other_answer_as_one_process(
     with reading_no_host(db), connect(db, workers=executor) as con:
         assert {*con.explain(QUESTIONS[0]).arrow()["hosts"][0].as_py().split(", ")} == set(HOSTS)
         assert answers(con) == expected
-        os.kill(processes["north"], signal.SIGKILL)
+
+    set_copies(db, 2)
+    killing = Killing(executor, processes["north"])
+    with reading_no_host(db), connect(db, workers=killing) as con:
+        assert con.sql(QUESTIONS[0]).arrow() == expected[QUESTIONS[0]]
+        assert killing.killed
+        assert answers(con) == expected
+        assert main(["sql", str(db.root), QUESTIONS[0], "--cluster", address, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["rows"] == expected[QUESTIONS[0]].to_pylist()
+
+    set_copies(db, 1)
+    with reading_no_host(db), connect(db, workers=executor) as con:
         questions: list[Callable[[], Any]] = [con.sql(QUESTIONS[0]).arrow, lambda: con.cone(45.0, 0.0, 0.05)]
         for ask in questions:
             with pytest.raises(SkydbError, match=r"cell \d+/\d+.*no Dask worker is on host 'north'"):
                 ask()
-    set_copies(db, 2)
-    with reading_no_host(db), connect(db, workers=executor) as con:
-        assert answers(con) == expected
-        assert main(["sql", str(db.root), QUESTIONS[0], "--cluster", address, "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["rows"] == expected[QUESTIONS[0]].to_pylist()
+
+
+class Killing:
+    """Runs tasks on another executor, and kills a process when the first of them is done and many are not."""
+
+    def __init__(self, executor: Executor, process: int) -> None:
+        self.executor, self.process, self.killed = executor, process, False
+        self.workers = executor.workers
+
+    def map(
+        self, task: Callable[[Any], Any], items: Iterable[Any], *, progress: Progress | None = None
+    ) -> Iterator[Any]:
+        """Yield `task(item)` for every item."""
+        todo = list(items)
+        for answer in self.executor.map(task, todo, progress=progress):
+            if not self.killed and len(todo) > 8:
+                os.kill(self.process, signal.SIGKILL)
+                self.killed = True
+            yield answer
