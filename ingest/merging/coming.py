@@ -96,11 +96,11 @@ def coming_from(source: Snapshot, base: Snapshot) -> Coming:
 
 
 def _log_of(source: Snapshot, base: Snapshot, digests: set[str]) -> tuple[dict[str, LogEntry], dict[str, LogEntry]]:
-    """Return the source's entries of files that bring images, or that the base lacks; and the base's of the former."""
+    """Return the source's entries of files that bring images, or never had any; and the base's of the former."""
     with reading(source.root) as connection:
         entries = [log_entry(row) for row in _every_entry(connection, source.id)]
     there = logged_files(base, [entry.digest for entry in entries])
-    coming = {e.digest: e for e in entries if e.digest in digests or e.digest not in there}
+    coming = {e.digest: e for e in entries if e.digest in digests or not (e.n_images or e.digest in there)}
     return coming, {digest: entry for digest, entry in there.items() if digest in coming}
 
 
@@ -140,7 +140,7 @@ def _new_declarations(source: Snapshot, base: Snapshot) -> tuple[Declaration, ..
 
 
 def log_after(
-    coming: Coming, n_measurements: Mapping[int, int], joined: Mapping[int, int]
+    coming: Coming, n_measurements: Mapping[int, int], founded: Mapping[int, int]
 ) -> tuple[tuple[LogEntry, ...], tuple[str, ...]]:
     """Return the entries of the log as they are after the merge, and the digests of those that end.
 
@@ -148,19 +148,19 @@ def log_after(
     ----------
     n_measurements
         How many measurements come of each image.
-    joined
-        How many objects that joined one of this database each image had founded: here its rows matched.
+    founded
+        How many objects each image founds here: rows of it that did so there have matched here.
     """
-    images, rows, matched = Counter(coming.digest.values()), Counter[str](), Counter[str]()
+    images, rows, new = Counter(coming.digest.values()), Counter[str](), Counter[str]()
     for image, digest in coming.digest.items():
         rows[digest] += n_measurements.get(image, 0)
-        matched[digest] += joined.get(image, 0)
+        new[digest] += founded.get(image, 0)
     entries = []
     for digest, theirs in coming.log.items():
         entry = coming.there.get(digest)
         if entry is None:
-            n_new = max(theirs.n_new - matched[digest], 0)
-            moved = replace(theirs, n_new=n_new, n_matched=theirs.n_matched + theirs.n_new - n_new)
+            kept = theirs.n_matched + theirs.n_new
+            moved = replace(theirs, n_new=new[digest], n_matched=kept - new[digest]) if images[digest] else theirs
             entries.append(_with_deleted(moved, theirs.n_images - images[digest], theirs.n_measurements - rows[digest]))
         else:
             left = entry.n_deleted_images - images[digest], entry.n_deleted_measurements - rows[digest]

@@ -27,7 +27,7 @@ from skydb.store.snapshot import Snapshot
 
 from ..linking import LinkTask, link_cells
 from ..reach import Reach
-from ..spill import Spill, slices_of
+from ..spill import slices_of
 from ..tracks import Images
 from ..writing import CellRows, CellWork
 from .spilling import Spilled
@@ -72,7 +72,7 @@ def pair_objects(
     """
     pairs = Pairs.concat([])
     if merged_before:
-        find = partial(_pairs_of_cell, base=base, spills=spilled.objects, source_id=source_id)
+        find = partial(_pairs_of_cell, base=base, spilled=spilled, source_id=source_id)
         pairs = Pairs.concat(list(map_cells(executor, find, base, reach.cells)))
     one, none = np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64)
     task = LinkTask(
@@ -91,22 +91,33 @@ def _save(pairs: Pairs, folder: Path) -> Path | None:
     return path
 
 
-def _pairs_of_cell(cell: Cell, *, base: Snapshot, spills: tuple[Spill, ...], source_id: str) -> Pairs:
-    """Find which objects of the spills in one cell are here already: under another id, or under their own."""
+def _pairs_of_cell(cell: Cell, *, base: Snapshot, spilled: Spilled, source_id: str) -> Pairs:
+    """Find which objects of the spills in one cell are here already: under another id, or under their own.
+
+    An id stands for another since the source was merged into this database, or this one into the source.
+    """
     aliases = base.read_cell("object_aliases", cell)
-    aliases = aliases.filter(pc.equal(aliases.column("database_id"), source_id))
-    old, new = int_column(aliases, "object_id"), int_column(aliases, "stands_for")
+    came = _given_by(aliases, source_id)
+    went = [_given_by(piece.rows, base.database_id) for piece in slices_of(spilled.aliases, cell.lo, cell.hi)]
     seeds = base.read_cell("object_seeds", cell, list(FOUNDER))
     founded = [int_column(seeds, name) for name in FOUNDER]
     parts = []
-    for piece in slices_of(spills, cell.lo, cell.hi):
+    for piece in slices_of(spilled.objects, cell.lo, cell.hi):
         ids, row = int_column(piece.rows, "object_id"), piece.start + np.arange(piece.rows.num_rows)
-        for theirs, ours in ((old, new), _kept(piece.rows, founded)):
+        left = np.ones(len(ids), dtype=bool)
+        for theirs, ours in (came, *((new, old) for old, new in went), _kept(piece.rows, founded)):
             order = np.argsort(theirs, kind="stable")
-            hit = np.flatnonzero(is_among(ids, theirs[order]))
+            hit = np.flatnonzero(left & is_among(ids, theirs[order]))
+            left[hit] = False
             found = ours[order][np.searchsorted(theirs[order], ids[hit])]
             parts.append(Pairs(ids[hit], found, np.full(len(hit), piece.spill, dtype=np.int64), row[hit]))
     return Pairs.concat(parts)
+
+
+def _given_by(aliases: pa.Table, database_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids that one database gave, and those that they stand for."""
+    own = aliases.filter(pc.equal(aliases.column("database_id"), database_id))
+    return int_column(own, "object_id"), int_column(own, "stands_for")
 
 
 def _kept(objects: pa.Table, founded: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -87,13 +87,14 @@ def spill_cell(cell: Cell, *, task: SpillTask) -> Spilled:
         name: (_spill(part, int_column(part, "object_id"), task.folder),)
         for name, part in _declared_rows(source, cell, images, int_column(seeds, "object_id"))
     }  # fmt: skip
-    weight = np.maximum(int_column(objects, COUNT), 1)
+    ids = np.concatenate([at, int_column(aliases, "object_id")])  # what needs a cell
+    weight = np.concatenate([np.maximum(int_column(objects, COUNT), 1), np.ones(aliases.num_rows, dtype=np.int64)])
     return Spilled(
         (_spill(_as_detections(objects), at, task.folder),),
         (_spill(rows, int_column(rows, "object_id"), task.folder),), declared,
         (_spill(aliases, int_column(aliases, "stands_for"), task.folder),) if aliases.num_rows else (),
         dict(zip(names.tolist(), counts.tolist(), strict=True)),
-        *counts_by_pixel([at >> 2 * (29 - PLAN_ORDER)], [weight]),
+        *counts_by_pixel([ids >> 2 * (29 - PLAN_ORDER)], [weight]),
     )  # fmt: skip
 
 

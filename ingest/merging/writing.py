@@ -46,8 +46,8 @@ class MergedCell:
     """What became of one cell, and what it could not store itself.
 
     `written` is None where nothing changed. `old`, `new` (K,) are ids of objects that have another one here, `database`
-    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are images that founded objects
-    which joined one here, once for each. `declared` counts rows of declared tables that came.
+    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are the images that founded the
+    new objects, once for each. `declared` counts rows of declared tables that came.
     """
 
     written: WrittenCell | None
@@ -64,7 +64,7 @@ class MergedCell:
 def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     """Write the measurements, the seeds and the declared rows of the objects that go to one cell."""
     objects = _objects_of(CellRows.concat([CellRows.load(work.interior), work.border]), task)
-    new_id, founds = int_column(objects, NEW_ID), objects.column(FOUNDS).to_numpy()
+    founds = objects.column(FOUNDS).to_numpy()
     raw = _measurements_of(objects, task)
     seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
     adds, declared = _declared_files(work.cell, objects, task)
@@ -74,11 +74,10 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
         written = replace(written, adds=(*written.adds, *adds))
     elif adds:
         written = WrittenCell(work.cell, tuple(adds), ())
-    joined = objects.filter(pa.array(~founds))
     old, new, database = _aliases_of(objects, task)
     return MergedCell(
-        written, old, new, database, int_column(joined, "founder_image_id"), raw.num_rows,
-        joined.num_rows, len(new_id) - joined.num_rows, declared,
+        written, old, new, database, int_column(seeds, "founder_image_id"), raw.num_rows, int((~founds).sum()),
+        seeds.num_rows, declared,
     )  # fmt: skip
 
 

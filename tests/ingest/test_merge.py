@@ -377,3 +377,58 @@ def test_conflicts_are_told_after_many_attempts(
     with pytest.raises(CommitConflict):
         merge(base, source, workers=1)
     check_nothing_is_left_over(base)
+
+
+def test_database_that_took_this_one_in_brings_only_its_own(
+    tmp_path: Path, pair: tuple[list[Path], list[Path]]
+) -> None:
+    """There and back: every object meets the one that it is."""
+    base, other = ingested(tmp_path / "a.sky", pair[0]), ingested(tmp_path / "b.sky", pair[1])
+    was = objects_of_measurements(base)
+    merge(other, base, workers=1)
+    there = objects_of_measurements(other)
+    merge(base, other, workers=1)
+    now = objects_of_measurements(base)
+    assert was.items() <= now.items()
+    met = {there[key]: owner for key, owner in was.items()}
+    assert all(now[key] == met[owner] for key, owner in there.items() if owner in met)
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
+def test_ids_of_databases_merged_before_lead_on(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    """Three databases, one into the next: whatever the first published resolves in the last."""
+    first, second = ingested(tmp_path / "a.sky", pair[1][:1]), ingested(tmp_path / "b.sky", pair[1][1:])
+    third = ingested(tmp_path / "c.sky", pair[0])
+    published = objects_of_measurements(first)
+    merge(second, first, workers=1)
+    merge(third, second, workers=1)
+    now = objects_of_measurements(third)
+    keys = sorted(published)
+    ids = np.array([published[key] for key in keys])
+    own = set(objects_of_measurements(third).values())
+    found = current_ids(third.snapshot(), ids).tolist()
+    assert [f for f, i in zip(found, ids.tolist(), strict=True) if i not in own] == [
+        now[key] for key, i in zip(keys, ids.tolist(), strict=True) if i not in own
+    ]
+    assert fsck(third, deep=True, workers=1).findings == ()
+
+
+def test_databases_of_little_or_nothing_merge(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
+    """Photcodes alone; a cell that waits for a refresh; objects that have all retired; an empty base."""
+    base = skydb.create(tmp_path / "a.sky")
+    bare = new_database(tmp_path / "bare.sky")
+    assert merge(base, bare, workers=1).n_images == 0
+    assert contents(base)["photcodes"].num_rows == 4
+    assert merge(base, bare, workers=1).snapshot is None
+    deferred = new_database(tmp_path / "deferred.sky")
+    addstar(deferred, pair[1][:1], defer=True, workers=1)
+    merge(base, deferred, workers=1)
+    assert len(objects_of_measurements(base)) == len(objects_of_measurements(deferred))
+    emptied = ingested(tmp_path / "emptied.sky", pair[1][1:])
+    skydb.delete(emptied, files=str(pair[1][1]), workers=1)
+    before = objects_of_measurements(base)
+    merge(base, emptied, workers=1)
+    assert objects_of_measurements(base) == before
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
