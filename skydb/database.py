@@ -94,9 +94,11 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
         _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
         _require_closed(root / _NEW)
         reached("create.built")
-        for name in (*_FOLDERS, CATALOG):  # the catalog makes it a database: last
-            (root / _NEW / name).rename(root / name)
-            reached("create.moved")
+        for names in (_FOLDERS, (CATALOG,)):  # the catalog makes it a database: last, even if the power is cut
+            for name in names:
+                (root / _NEW / name).rename(root / name)
+                reached("create.moved")
+            fsync_directory(root)
         (root / _NEW).rmdir()
         fsync_directory(root)
     return Database(root, identity, cell_rows)

@@ -94,14 +94,14 @@ class Story:
         """Run steps on the database as it is."""
         return self.server.ask("run", root=str(self.root), steps=steps, **how)
 
-    def check(self, step: str, ran: Mapping[str, Any]) -> str | None:
+    def check(self, step: str, ran: Mapping[str, Any], **how: Any) -> str | None:
         """Recover from what a step left that was stopped, do it again, and return what is wrong; None if nothing is."""
         stage = self.stages[step]
         if ran["ended"] == "hung" or "broken" in ran:
             return f"{ran['ended']}: {ran.get('where')}"
         checked = self.server.ask(
             "recover", root=str(self.root), step=step, allowed=stage.allowed, after=stage.after,
-            acknowledged=step in ran["acknowledged"],
+            acknowledged=step in ran["acknowledged"], **how,
         )  # fmt: skip
         return None if checked["code"] == 0 else str(checked.get("where", checked))
 

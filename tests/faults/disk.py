@@ -7,14 +7,16 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-OFF, NOTE, NO_SPACE, IO_ERROR, SHORT, FULL, KILL, TORN = range(8)
+OFF, NOTE, NO_SPACE, IO_ERROR, SHORT, FULL, KILL, TORN, RECORD = range(9)
 """What the disk does at the call that it is told: nothing; write all calls down; refuse it with ENOSPC or EIO; take
-half of a write and refuse the rest; refuse all that needs space from then on; kill the process before it, or in it."""
+half of a write and refuse the rest; refuse all that needs space from then on; kill the process before it, or in it.
+With RECORD, all calls and what they write go to `trace`."""
 
 _HEAD = struct.Struct("5q")
 _PATH = 4096
@@ -44,6 +46,8 @@ class FaultyDisk:
 
     def __init__(self, folder: Path) -> None:
         self._library, self._control = folder / "shim.so", folder / "shim.control"
+        self._trace = folder / "shim.control.trace"
+        self._trace.touch()
         source = Path(__file__).with_name("shim.c")
         words = ["cc", "-shared", "-fPIC", "-O1", "-o", str(self._library), str(source), "-ldl"]
         subprocess.run(words, check=True, capture_output=True)
@@ -61,6 +65,19 @@ class FaultyDisk:
         self._map[: _HEAD.size] = _HEAD.pack(OFF, 0, 0, 0, 0)
         self._map[_HEAD.size : _HEAD.size + _PATH] = str(root).encode().ljust(_PATH, b"\0")
         self._map[: _HEAD.size] = _HEAD.pack(how, at, 0, 0, 0)
+
+    @contextmanager
+    def recording(self, root: Path) -> Iterator[None]:
+        """Record what is done below a root, anew."""
+        os.truncate(self._trace, 0)
+        self.set(RECORD, root)
+        yield
+        self.set(OFF)
+
+    @property
+    def trace(self) -> bytes:
+        """What was recorded."""
+        return self._trace.read_bytes()
 
     @property
     def spoiled(self) -> int:

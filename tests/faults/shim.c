@@ -1,7 +1,9 @@
-/* A disk that fails on demand: counts the calls that change files under one folder, and spoils one of them.
+/* A disk that fails on demand: counts the calls that change files under one folder, and spoils one of them; or records
+   them all, with what they write.
 
    Loaded by LD_PRELOAD. What to do stands in a file that every process maps (SKYDB_FAULTS names it), so that a test, a
-   forked child and its workers share one count. tests/faults/disk.py writes the same struct. */
+   forked child and its workers share one count. tests/faults/disk.py writes the same struct. Records go to the end of
+   a file of the same name and ".trace"; tests/faults/trace.py reads them. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +23,7 @@
 
 #define NOTES (1 << 22)
 
-enum { OFF, NOTE, NO_SPACE, IO_ERROR, SHORT, FULL, KILL, TORN };
+enum { OFF, NOTE, NO_SPACE, IO_ERROR, SHORT, FULL, KILL, TORN, RECORD };
 
 struct disk {
     int64_t how;      /* one of the above */
@@ -34,6 +36,9 @@ struct disk {
 };
 
 static struct disk *disk;
+static int trace = -1;
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 __attribute__((constructor)) static void load(void)
 {
@@ -41,6 +46,9 @@ __attribute__((constructor)) static void load(void)
     int handle = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (handle < 0)
         return;
+    char name[PATH_MAX];
+    snprintf(name, sizeof name, "%s.trace", path);
+    trace = open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     void *mapped = mmap(NULL, sizeof(struct disk), PROT_READ | PROT_WRITE, MAP_SHARED, handle, 0);
     disk = mapped == MAP_FAILED ? NULL : mapped;
     close(handle);
@@ -83,7 +91,7 @@ static void note(int64_t number, const char *call, const char *path)
 static int64_t spoils(const char *call, int folder, const char *name)
 {
     char path[PATH_MAX];
-    if (!disk || disk->how == OFF)
+    if (!disk || disk->how == OFF || disk->how == RECORD)
         return OFF;
     int kept = errno;
     path_of(folder, name, path);
@@ -104,13 +112,33 @@ static int64_t spoils(const char *call, int folder, const char *name)
     return disk->how;
 }
 
+/* Write a call that was done to the trace: a line of numbers, the paths (a rename's old one second), the bytes. */
+static void record(const char *call, int folder, const char *name, int from, const char *old, int64_t offset,
+                   const void *data, size_t size)
+{
+    char path[PATH_MAX], second[PATH_MAX] = "", line[128];
+    if (!disk || disk->how != RECORD || trace < 0)
+        return;
+    int kept = errno;
+    path_of(folder, name, path);
+    if (old)
+        path_of(from, old, second);
+    if (!strncmp(path, disk->root, strlen(disk->root))) {
+        int length = snprintf(line, sizeof line, "%s %lld %zu %zu %zu\n", call, (long long)offset, strlen(path),
+                              strlen(second), data ? size : 0);
+        struct iovec parts[] = {{line, length}, {path, strlen(path)}, {second, strlen(second)},
+                                {(void *)data, data ? size : 0}};
+        if (REAL(writev)(trace, parts, 4) < 0)
+            abort();
+    }
+    errno = kept;
+}
+
 static int refuse(int64_t how)
 {
     errno = how == IO_ERROR ? EIO : ENOSPC;
     return -1;
 }
-
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 /* How much of a write goes through before it is refused; the whole where nothing is spoiled, -1 where nothing goes. */
 static ssize_t share(int64_t how, size_t size)
@@ -120,23 +148,35 @@ static ssize_t share(int64_t how, size_t size)
     return (how == TORN || (how == SHORT && disk->spoiled == 1)) && size > 1 ? (ssize_t)(size / 2) : -1;
 }
 
-#define WRITES(call, ...)                                                                                             \
+#define WRITES(call, start, ...)                                                                                      \
     int64_t how = spoils("write", fd, NULL);                                                                          \
     ssize_t size = share(how, count);                                                                                 \
     if (size < 0)                                                                                                     \
         return how == TORN ? (kill(getpid(), SIGKILL), -1) : refuse(how);                                             \
     ssize_t written = REAL(call)(fd, data, size, ##__VA_ARGS__);                                                      \
+    if (written > 0)                                                                                                  \
+        record("write", fd, NULL, 0, NULL, start, data, written);                                                     \
     if (how == TORN)                                                                                                  \
         kill(getpid(), SIGKILL);                                                                                      \
     return written
 
-ssize_t write(int fd, const void *data, size_t count) { WRITES(write); }
-ssize_t pwrite(int fd, const void *data, size_t count, off_t offset) { WRITES(pwrite, offset); }
-ssize_t pwrite64(int fd, const void *data, size_t count, off64_t offset) { WRITES(pwrite64, offset); }
+ssize_t write(int fd, const void *data, size_t count)
+{
+    WRITES(write, lseek(fd, 0, SEEK_CUR) - written);
+}
+ssize_t pwrite(int fd, const void *data, size_t count, off_t offset) { WRITES(pwrite, offset, offset); }
+ssize_t pwrite64(int fd, const void *data, size_t count, off64_t offset) { WRITES(pwrite64, offset, offset); }
 
-#define REFUSES(label, folder, name, call)                                                                            \
+#define MOVES(label, folder, name, from, old, offset, call)                                                           \
     int64_t how = spoils(label, folder, name);                                                                        \
-    return how == OFF ? call : how == TORN ? (kill(getpid(), SIGKILL), -1) : refuse(how)
+    if (how != OFF)                                                                                                   \
+        return how == TORN ? (kill(getpid(), SIGKILL), -1) : refuse(how);                                             \
+    __typeof__(call) result = call;                                                                                   \
+    if (result >= 0)                                                                                                  \
+        record(label, folder, name, from, old, offset, NULL, 0);                                                      \
+    return result
+
+#define REFUSES(label, folder, name, call) MOVES(label, folder, name, 0, NULL, 0, call)
 
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
@@ -148,8 +188,8 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
 }
 int fsync(int fd) { REFUSES("fsync", fd, NULL, REAL(fsync)(fd)); }
 int fdatasync(int fd) { REFUSES("fsync", fd, NULL, REAL(fdatasync)(fd)); }
-int ftruncate(int fd, off_t size) { REFUSES("ftruncate", fd, NULL, REAL(ftruncate)(fd, size)); }
-int ftruncate64(int fd, off64_t size) { REFUSES("ftruncate", fd, NULL, REAL(ftruncate64)(fd, size)); }
+int ftruncate(int fd, off_t size) { MOVES("ftruncate", fd, NULL, 0, NULL, size, REAL(ftruncate)(fd, size)); }
+int ftruncate64(int fd, off64_t size) { MOVES("ftruncate", fd, NULL, 0, NULL, size, REAL(ftruncate64)(fd, size)); }
 int fallocate(int fd, int mode, off_t start, off_t size)
 {
     REFUSES("fallocate", fd, NULL, REAL(fallocate)(fd, mode, start, size));
@@ -159,14 +199,17 @@ int posix_fallocate(int fd, off_t start, off_t size)
     int64_t how = spoils("fallocate", fd, NULL);
     return how == OFF ? REAL(posix_fallocate)(fd, start, size) : how == IO_ERROR ? EIO : ENOSPC;
 }
-int rename(const char *old, const char *new) { REFUSES("rename", AT_FDCWD, new, REAL(rename)(old, new)); }
+int rename(const char *old, const char *new)
+{
+    MOVES("rename", AT_FDCWD, new, AT_FDCWD, old, 0, REAL(rename)(old, new));
+}
 int renameat(int from, const char *old, int to, const char *new)
 {
-    REFUSES("rename", to, new, REAL(renameat)(from, old, to, new));
+    MOVES("rename", to, new, from, old, 0, REAL(renameat)(from, old, to, new));
 }
 int renameat2(int from, const char *old, int to, const char *new, unsigned flags)
 {
-    REFUSES("rename", to, new, REAL(renameat2)(from, old, to, new, flags));
+    MOVES("rename", to, new, from, old, 0, REAL(renameat2)(from, old, to, new, flags));
 }
 int mkdir(const char *path, mode_t mode) { REFUSES("mkdir", AT_FDCWD, path, REAL(mkdir)(path, mode)); }
 int mkdirat(int folder, const char *path, mode_t mode)
@@ -190,7 +233,7 @@ int unlinkat(int folder, const char *path, int flags)
     }                                                                                                                 \
     if ((flags & O_ACCMODE) == O_RDONLY && !(flags & O_CREAT))                                                        \
         return call;                                                                                                  \
-    REFUSES("open", folder, path, call)
+    MOVES("open", folder, path, 0, NULL, flags & O_TRUNC, call)
 
 int open(const char *path, int flags, ...) { OPENS(AT_FDCWD, REAL(open)(path, flags, mode)); }
 int open64(const char *path, int flags, ...) { OPENS(AT_FDCWD, REAL(open64)(path, flags, mode)); }
@@ -199,13 +242,21 @@ int openat64(int folder, const char *path, int flags, ...)
 {
     OPENS(folder, REAL(openat64)(folder, path, flags, mode));
 }
+
+#define FOPENS(call)                                                                                                  \
+    int64_t how = strpbrk(mode, "wa+") ? spoils("open", AT_FDCWD, path) : OFF;                                        \
+    if (how != OFF)                                                                                                   \
+        return refuse(how), NULL;                                                                                     \
+    FILE *file = REAL(call)(path, mode);                                                                              \
+    if (file && strpbrk(mode, "wa+"))                                                                                 \
+        record("open", AT_FDCWD, path, 0, NULL, *mode == 'w', NULL, 0);                                               \
+    return file
+
 FILE *fopen64(const char *path, const char *mode)
 {
-    int64_t how = strpbrk(mode, "wa+") ? spoils("open", AT_FDCWD, path) : OFF;
-    return how == OFF ? REAL(fopen64)(path, mode) : (refuse(how), NULL);
+    FOPENS(fopen64);
 }
 FILE *fopen(const char *path, const char *mode)
 {
-    int64_t how = strpbrk(mode, "wa+") ? spoils("open", AT_FDCWD, path) : OFF;
-    return how == OFF ? REAL(fopen)(path, mode) : (refuse(how), NULL);
+    FOPENS(fopen);
 }
