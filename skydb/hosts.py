@@ -29,11 +29,9 @@ from skydb.store.hosts import (
     Storage,
     checked_name,
     checked_root,
-    identity_at,
-    require_identity,
     storage_of,
-    write_identity,
 )  # fmt: skip
+from skydb.store.keeper import identity_at, require_identity, write_identity
 from skydb.store.layout import HOST_FILE
 from skydb.store.moving import Group, Moved, Target, groups_of, move_all, wanted_place
 from skydb.store.placement import Key, host_of_copy, placement_setting, planned_hosts
@@ -65,11 +63,12 @@ def add_host(db: Database, name: str, root: str | PathLike[str], *, worker: str 
     storage = storage_of(db.root)
     name = checked_name(storage, name)
     place = Place(name, checked_root(storage, name, fspath(root)), HOST_FILE)
-    found = identity_at(place)
-    if found not in (None, (db.id, name)):
-        what = f"this is host {found[1]!r} of the database {found[0]}" if found else ""
+    found, ours = identity_at(place), storage.identity(name)
+    if found is not None and replace(found, keeper=found.keeper or ours.keeper) != ours:
+        at = f", at {found.keeper}" if found.keeper else ""
+        what = f"this is host {found.host!r} of the database {found.database}{at}"
         raise UsageError(what, place.root, "choose another place, or remove its host.json if that is gone")
-    write_identity(place, db.id)
+    write_identity(place, ours)
     try:
         return _commit(db, storage, f"hosts {db.root} add {name} {root}", hosts=(Host(name, place.root, worker),))
     except BaseException:
@@ -88,7 +87,8 @@ def set_host(
     Parameters
     ----------
     root
-        Where its files are already; nothing is moved.
+        Where its files are already; nothing is moved. From now on this database writes and removes files there, and no
+        other of which it is a copy, or which is a copy of it.
     worker
         None leaves it as it is, "" takes it away.
     state
@@ -114,6 +114,9 @@ def set_host(
         _require_files(db, changed, check=check)
     words = f"hosts {db.root} set {name}"
     snapshot = _commit(db, storage, words, ends_hosts=(name,), hosts=(changed,))
+    if root is not None:
+        with suppress(OSError, SkydbError):  # what cannot be written is read only: whoever writes there hears of it
+            write_identity(Place(name, changed.root, HOST_FILE), storage.identity(name))
     publish_stale_tags(db.root)
     return snapshot
 
@@ -167,7 +170,8 @@ def remove_host(db: Database, name: str) -> int:
         raise UsageError(f"the host {name!r} still has {held}", str(db.root), todo)
     snapshot = _commit(db, storage, f"hosts {db.root} remove {name}", ends_hosts=(name,))
     with suppress(OSError, SkydbError):
-        remove_copy(Place(name, storage.root_of(name), HOST_FILE))
+        storage.require_kept(name)
+        remove_copy(storage.place(name, HOST_FILE))
     publish_stale_tags(db.root)
     return snapshot
 
@@ -206,6 +210,7 @@ def drain(db: Database, name: str, *, workers: Workers = None, progress: Progres
     if len(others) < min(storage.copies, 2) if name != LOCAL else not others:
         what = f"no {'two ' * (storage.copies > 1)}other hosts take what lies on {name!r}"
         raise UsageError(what, str(db.root), "add one with `skydb hosts DB add`")
+    storage.require_kept()
     command = f"hosts {db.root} drain {name}"
     if host.state == ACTIVE:
         _commit(db, storage, command, ends_hosts=(name,), hosts=(replace(host, state=DRAINING),))
@@ -231,6 +236,7 @@ def balance(
         No such policy, wrong rules; as `drain`.
     """
     storage, command = storage_of(db.root), f"hosts {db.root} balance"
+    storage.require_kept()
     if by is not None:
         setting = placement_setting(storage, by, Path(rules) if rules is not None else None)
         _set(db, storage, f"{command} --by {by}", "placement", json.dumps(setting))
@@ -255,6 +261,7 @@ def set_copies(
         raise UsageError(f"{copies} copies of each file are too many", None, "choose 1 or 2")
     if copies > len(storage.active):
         raise UsageError("there is one host that takes files", str(db.root), "add another: `skydb hosts DB add`")
+    storage.require_kept()
     command = f"hosts {db.root} backup --copies {copies}"
     _set(db, storage, command, "copies", str(copies))
     return _moving(db, command, partial(wanted_place, hosts={}), {}, workers, progress)

@@ -35,6 +35,14 @@ def _why_away(item: AtHost, *, snapshot: Snapshot) -> str | None:
     return snapshot.storage.why_not_there(item.host)
 
 
+def kept_findings(snapshot: Snapshot) -> Iterator[Finding]:
+    """Say which hosts another catalog of the database keeps, where they can be seen from here."""
+    for name in snapshot.storage.hosts:
+        why = snapshot.storage.why_not_kept(name)
+        if why is not None:
+            yield Finding("host-kept", f"host {name}: {why}")
+
+
 def away_findings(connection: sqlite3.Connection, snapshot: Snapshot, away: dict[str, str]) -> Iterator[Finding]:
     """Say which hosts are away that have copies of files; of one that is given up, files of the snapshot."""
     query = f"SELECT {alive(snapshot.id)} AS live, host, backup, COUNT(*), SUM(rows) FROM files GROUP BY 1, 2, 3"

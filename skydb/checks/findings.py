@@ -54,6 +54,9 @@ KINDS = {kind.name: kind for kind in (
     Kind("host-away", FILES, "a host is not where the catalog says, or another is there: what is only there was not "
          "checked", "mount its disk, or say where it is: `skydb hosts DB set NAME --root …`; if it is gone for "
          "good, `skydb hosts DB remove NAME --lost`; a repair waits for that"),
+    Kind("host-kept", FILES, "another copy of this database writes and removes files on a host; from here it is read "
+         "only", "if this is the one to go on with, `skydb hosts DB set NAME --root …` takes the host over; else copy "
+         "the host's folder, and name that there", severity="notice"),
     Kind("file-missing", FILES, "a file that a snapshot names is not there", REPAIR,
          "as for file-damaged"),
     Kind("file-damaged", FILES, "its size, BLAKE2b digest, tail, a column chunk or a page is not as it was written",

@@ -33,7 +33,7 @@ from skydb.store.held_folders import held_folder
 from skydb.store.layout import CATALOG, COMMITS, WORK, given_path
 from skydb.store.snapshot import Snapshot
 
-from .away import away_findings, away_hosts
+from .away import away_findings, away_hosts, kept_findings
 from .catalog import catalog_findings, copied
 from .cells import CellAnswer, CellTask, NumberedCell, check_cell
 from .copies import check_copies, copy_batches, copy_findings
@@ -175,6 +175,7 @@ class _Check:
         self.findings += tag_findings(root, self.connection)
         self.away = away_hosts(self.snapshot, self.executor)
         self.findings += away_findings(self.connection, self.snapshot, self.away)
+        self.findings += kept_findings(self.snapshot)
         everything = check_globals(self.snapshot, self.connection, frozenset(self.away))
         self.findings += everything.findings
         cells = self._cells(everything, deep=deep)

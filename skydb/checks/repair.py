@@ -31,6 +31,7 @@ from skydb.store.cells import Cell
 from skydb.store.changes import WHOLE_SKY, Changes, LogEntry
 from skydb.store.files import DataFile
 from skydb.store.history import logged_files
+from skydb.store.hosts import storage_of
 from skydb.store.parquet import sort_rows
 from skydb.store.scratch import Scratch, only_mover, scratch
 from skydb.store.snapshot import FILE_COLUMNS, Snapshot
@@ -67,8 +68,12 @@ def repaired(
     ------
     CommitConflict
         Other writers came first again and again.
+    UsageError
+        Another catalog of the database keeps a host.
     """
     todo = [f for f in findings if KINDS[f.kind].repair or f.kind == "old-file-damaged"]
+    if todo:
+        storage_of(db.root).require_kept()
     copied = _copied_again(db, [f for f in todo if f.kind in COPIED])
     whole = {m.file for m in copied}
     left = [f for f in todo if f.file not in whole and f.kind not in {"old-file-damaged", "backup-damaged"}]

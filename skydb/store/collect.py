@@ -17,6 +17,7 @@ from skydb.errors import BusyError, CommitConflict, clear_disk_errors
 from .catalog import reading
 from .changes import Changes
 from .commit import commit
+from .hosts import storage_of
 from .leases import forget_leases, leased, nobody_pins
 from .leftovers import (
     SETTLING,
@@ -109,7 +110,7 @@ def collect(root: Path, *, grace: timedelta, now: datetime, dry_run: bool = Fals
     BusyError
         Others use the database all the time.
     DataError, UsageError
-        The disk fails, or may not be written; or the catalog is not that of the manifests.
+        The disk fails, or may not be written; the catalog is not that of the manifests; another one keeps a host.
     """
     require_own_catalog(root)
     before, settled = now - grace, now - max(grace, SETTLING)
@@ -119,6 +120,7 @@ def collect(root: Path, *, grace: timedelta, now: datetime, dry_run: bool = Fals
         lost = orphans(root, before, settled, remove=False)
         return GcReport(True, None, *_of(choice, freed), freed, lost, len(copies_that_wait(root, before)))
     with clear_disk_errors(root):
+        storage_of(root).require_kept()
         sweep(root)
         publish_stale_tags(root)
         choice, number = _give_up(root, before)

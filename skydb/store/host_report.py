@@ -34,7 +34,7 @@ class HostRow:
     free_bytes
         What the disk of a folder has left; None for a URL, or where it is not there.
     reachable
-        "yes", or why not.
+        "yes", or why not; or why it can be read only.
     """
 
     name: str
@@ -89,7 +89,7 @@ def host_rows(root: Path) -> list[HostRow]:
         rows.append(HostRow(
             name, storage.root_of(name), host.worker, host.state, cells.get(name, 0), files, size,
             backups.get(name, 0), only_copies, waiting.get(name, 0), _free(storage, name),
-            storage.why_not_there(name) or "yes",
+            storage.why_not_there(name) or storage.why_not_kept(name) or "yes",
         ))  # fmt: skip
     return rows
 

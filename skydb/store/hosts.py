@@ -1,8 +1,8 @@
 """Hosts: the storage roots where files lie, as a database knows them, and whether what is mounted there is theirs.
 
-A root other than the database's own folder has a small file `host.json` that names the database and the host. Nothing
-is written where it is missing or names another: a disk that is not mounted leaves an empty folder behind, and another
-one may be mounted in its place.
+A root other than the database's own folder has a small file `host.json` (`keeper`). Nothing is written where it is
+missing or names another host, as a disk that is not mounted leaves an empty folder behind, and another one may be
+mounted in its place; nor where it names another catalog of the same database, of which this one is a copy.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skydb.errors import DataError, SkydbError, UsageError, did_you_mean, disk_error
+from skydb.errors import SkydbError, UsageError, did_you_mean
 
 from .catalog import reading
 from .cells import LOCAL
 from .changes import Host
-from .fetching import fetch_whole
-from .files import make_directory, write_durably
+from .keeper import Identity, Keeper, keep, require_identity, why_kept
 from .layout import HOST_FILE
-from .mending import how_to_mount
 from .roots import Place, filesystem_of, is_url, root_named
-from .transfer import not_written
 
 ACTIVE, DRAINING, LOST = "active", "draining", "lost"
 """States of a host. Nothing new is placed on one that is draining or lost; nothing is read from a lost one."""
@@ -34,7 +31,8 @@ ACTIVE, DRAINING, LOST = "active", "draining", "lost"
 class Storage:
     """The hosts of a database as they are now, by name, and what is set for all of them.
 
-    `copies` is how many copies a new file gets; `placement` says which host a new cell goes to (`placement`).
+    `copies` is how many copies a new file gets; `placement` says which host a new cell goes to (`placement`); `keeper`
+    is the database as the hosts that it writes to name it.
     """
 
     home: Path
@@ -42,6 +40,7 @@ class Storage:
     hosts: Mapping[str, Host]
     copies: int
     placement: Mapping[str, Any]
+    keeper: Keeper
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -77,7 +76,43 @@ class Storage:
             It cannot be reached, or something else is there.
         """
         if name != LOCAL:
-            require_identity(Place(name, self.root_of(name), HOST_FILE), self.database_id)
+            require_identity(self.place(name, HOST_FILE), self.database_id)
+
+    def require_writable(self, name: str) -> None:
+        """Refuse to store files on a host that is not there, or that another catalog of the database keeps.
+
+        Raises
+        ------
+        UsageError, DataError, BusyError
+            It is so.
+        """
+        self.require_there(name)
+        if name != LOCAL:
+            keep(self.place(name, HOST_FILE), self.identity(name), again=False)
+
+    def require_kept(self, *names: str) -> None:
+        """Refuse to write or remove on hosts that another catalog of the database keeps; those not there are passed.
+
+        Raises
+        ------
+        UsageError
+            Another catalog keeps one.
+        DataError, BusyError
+            That a catalog keeps it, if none did, cannot be written there.
+        """
+        for name in names or self.hosts:
+            if name != LOCAL and self.why_not_there(name) is None:
+                keep(self.place(name, HOST_FILE), self.identity(name))
+
+    def why_not_kept(self, name: str) -> str | None:
+        """Return why a host is there to be read only; None where it is not, or is not there."""
+        if name == LOCAL or self.why_not_there(name) is not None:
+            return None
+        return why_kept(self.place(name, HOST_FILE), self.identity(name))
+
+    def identity(self, name: str) -> Identity:
+        """Return what the `host.json` of a host says that is this database's to write to."""
+        return Identity(self.database_id, name, self.keeper)
 
     def why_not_there(self, name: str) -> str | None:
         """Return why the files of a host cannot be reached; None where they can."""
@@ -97,86 +132,13 @@ def storage_of(root: Path) -> Storage:
         settings = dict(connection.execute("SELECT key, value FROM settings WHERE end_snapshot IS NULL"))
         (identity,) = connection.execute("SELECT value FROM meta WHERE key = 'database_id'").fetchone()
     hosts = {name: Host(name, *rest) for name, *rest in sorted(rows)}
-    return Storage(root, identity, hosts, int(settings.get("copies", 1)), json.loads(settings.get("placement", "{}")))
+    copies, placement = int(settings.get("copies", 1)), json.loads(settings.get("placement", "{}"))
+    return Storage(root, identity, hosts, copies, placement, Keeper.at(root))
 
 
 def worker_of_hosts(root: Path) -> dict[str, str]:
     """Return the Dask worker (name or address) that reads a host's files as local, for the hosts that name one."""
     return {name: host.worker for name, host in storage_of(root).hosts.items() if host.worker is not None}
-
-
-def require_identity(place: Place, database_id: str) -> None:
-    """Refuse a root whose `host.json`, which lies at the place, is missing or names another host or database.
-
-    Raises
-    ------
-    DataError, BusyError
-        It does, or cannot be read.
-    """
-    todo = how_to_mount(place.host)
-    if (place, database_id) in _found_there:
-        return
-    found = identity_at(place)
-    if found is None:
-        raise DataError("no host's files are here (there is no host.json)", place.root, todo)
-    if found != (database_id, place.host):
-        raise DataError(f"this is host {found[1]!r} of the database {found[0]}", place.root, todo)
-    if not place.is_local:
-        _found_there.add((place, database_id))
-
-
-_found_there: set[tuple[Place, str]] = set()
-"""What this process has found behind URLs, and does not ask for again; a disk may be unmounted at any time."""
-
-
-def identity_at(place: Place) -> tuple[str, str] | None:
-    """Return (database, host) that a `host.json` names; None where there is no such file.
-
-    Raises
-    ------
-    DataError, BusyError
-        It cannot be read, or says nothing of the kind.
-    """
-    try:
-        if not (place.local.exists() if place.is_local else filesystem_of(place.root).exists(place.url)):
-            return None
-        content = json.loads(fetch_whole(place))
-        return str(content["database"]), str(content["host"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError("host.json names no host", place.where, "restore it, or use another root") from error
-    except SkydbError:
-        raise
-    except Exception as error:
-        raise not_written(place, error) from error
-
-
-def write_identity(place: Place, database_id: str) -> None:
-    """Write the `host.json` of a root; the folder is made if its parent is there.
-
-    Raises
-    ------
-    UsageError, DataError, BusyError
-        It cannot be written.
-    """
-    text = (json.dumps({"database": database_id, "host": place.host}) + "\n").encode()
-    try:
-        if place.is_local:
-            if not Path(place.root).parent.is_dir():
-                raise UsageError("there is no such folder", str(Path(place.root).parent), "mount the disk, or make it")
-            make_directory(Path(place.root))
-            write_durably(place.local, lambda path: _write_bytes(path, text))
-        else:
-            filesystem_of(place.root).pipe_file(place.url, text)
-    except SkydbError:
-        raise
-    except OSError as error:
-        raise disk_error(error, place.root) or not_written(place, error) from error
-    except Exception as error:
-        raise not_written(place, error) from error
-
-
-def _write_bytes(path: Path, text: bytes) -> None:
-    path.write_bytes(text)
 
 
 def checked_root(storage: Storage, name: str, text: str) -> str:

@@ -21,7 +21,9 @@ from pathlib import Path
 from skydb.errors import BusyError, SkydbError
 
 from .catalog import reading, writing
-from .hosts import identity_at, storage_of
+from .cells import LOCAL
+from .hosts import Storage, storage_of
+from .keeper import identity_at, other_keeper
 from .layout import CATALOG, COMMITS, DATA, HOST_FILE, TAGS
 from .leases import leased
 from .roots import Place, is_url
@@ -77,9 +79,11 @@ def remove_listed(root: Path, before: datetime) -> tuple[tuple[Freed, ...], int]
 
 def _removed_from_folders(root: Path, copies: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
     """Remove those of some listed copies that lie in folders; yields table and bytes."""
-    folders = host_folders(root)
-    todo = iter([copy for copy in copies if copy[1] in folders])
+    storage, present = storage_of(root), host_folders(root)
+    todo = iter([copy for copy in copies if copy[1] in present])
     while batch := list(islice(todo, AT_ONCE)):
+        folders = {name: folder for name, folder in present.items() if not _is_kept(name, str(folder), storage)}
+        batch = [copy for copy in batch if copy[1] in folders]
         with writing(root) as connection:
             for name, host, path in _still_listed(connection, batch):
                 yield from _removed(folders[host] / path, path)
@@ -92,13 +96,23 @@ def _removed_from_servers(root: Path, copies: Sequence[tuple[str, str]]) -> Iter
         hosts = dict(connection.execute("SELECT name, root FROM hosts ORDER BY begin_snapshot"))
         far = [copy for copy in copies if is_url(hosts.get(copy[1], ""))]
         todo = [(name, Place(host, hosts[host], path)) for name, host, path in _still_listed(connection, far)]
-    for name, place in todo:
+    storage = storage_of(root)
+    kept = {host for host in {place.host for _, place in todo} if _is_kept(host, hosts[host], storage)}
+    for name, place in (each for each in todo if each[1].host not in kept):
         size = bytes_at(place)
         remove_copy(place)
         with writing(root) as connection:
             connection.execute("DELETE FROM removals WHERE name = ? AND host = ?", (name, place.host))
         if size is not None:
             yield Path(place.path).parts[1], size
+
+
+def _is_kept(host: str, root: str, storage: Storage) -> bool:
+    """Say whether another catalog keeps a root that is or was a host's, so that all there is for that one to remove."""
+    try:
+        return host != LOCAL and other_keeper(Place(host, root, HOST_FILE), storage.identity(host)) is not None
+    except SkydbError:
+        return True  # who knows
 
 
 def _still_listed(connection: sqlite3.Connection, copies: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
@@ -152,19 +166,23 @@ def host_folders(root: Path) -> dict[str, Path]:
 def own_folders(root: Path) -> list[Path]:
     """Return those of the hosts' folders in which what is not named may be this database's.
 
-    Another database's disk may be mounted where a host was, or its files lie where a host was removed.
+    Another database's disk may be mounted where a host was, or its files lie where a host was removed; and this one may
+    be a copy, to which the host's files are new.
     """
-    database_id = storage_of(root).database_id
+    storage = storage_of(root)
     folders = sorted(set(host_folders(root).values()))
-    return [folder for folder in folders if folder == root or not _is_of_another(folder, database_id)]
+    return [folder for folder in folders if folder == root or not _is_of_another(folder, storage)]
 
 
-def _is_of_another(folder: Path, database_id: str) -> bool:
+def _is_of_another(folder: Path, storage: Storage) -> bool:
     try:
         found = identity_at(Place("", str(folder), HOST_FILE))
     except SkydbError:
         return True  # who knows
-    return (folder / CATALOG).exists() or (found is not None and found[0] != database_id)
+    if found is None:
+        return (folder / CATALOG).exists()
+    is_ours = found.database == storage.database_id and found.keeper in (None, storage.keeper)
+    return (folder / CATALOG).exists() or not is_ours
 
 
 @dataclass(frozen=True)

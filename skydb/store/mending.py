@@ -19,6 +19,14 @@ def how_to_mount(host: str) -> str:
     return f"mount the disk of host {host} there, or say where it is: `skydb hosts DB set {host} --root …`"
 
 
+def how_to_take_over(host: str, root: str) -> str:
+    """Advise what lets a database write to a host that another catalog of it keeps."""
+    return (
+        f"if this database was moved or restored, `skydb hosts DB set {host} --root {root}` takes the host over;"
+        " if it is a copy, copy that folder too, and name the copied folder there"
+    )
+
+
 def how_to_mend(path: Path) -> str:
     """Advise what mends a file of a database.
 

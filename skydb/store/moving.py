@@ -154,11 +154,12 @@ def move_all(
     Raises
     ------
     DataError, UsageError
-        A host is full or not there, a file is damaged: what was committed before stays.
+        A host is full or not there, or another catalog keeps it; a file is damaged: what was committed before stays.
     BusyError
         Another process moves files.
     """
     moved, placed = Moved(), placed or {}
+    storage_of(root).require_kept()
     publish_stale_tags(root)
     with scratch(root) as place:
         for _ in range(ROUNDS):
@@ -223,6 +224,7 @@ class _Job:
             copying = [r for r in todo if r.missing or r.is_left]
             for host in sorted({h for r in copying for h in r.missing}):
                 self.task.storage.require_there(host)
+            self.task.storage.require_kept()
             _keep_copies(self.root, copying)
             list(self.executor.map(partial(copy_file, task=self.task), copying, progress=progress))
             reached("move.copied")

@@ -28,7 +28,8 @@ from .cells import LOCAL, Cell
 from .crashpoints import reached
 from .files import DataFile, make_directory
 from .hosts import Storage, storage_of
-from .layout import DATA, WORK, data_path, new_name
+from .keeper import keep
+from .layout import DATA, HOST_FILE, WORK, data_path, new_name
 from .locks import alone, shared, wait_alone, waiting
 from .manifest import require_own_catalog
 from .parquet import store_rows
@@ -117,19 +118,19 @@ def _hosts_for(snapshot: Snapshot, table: str, cell: Cell | None) -> tuple[str, 
     ------
     CommitConflict
         There is no such host any more.
-    DataError, BusyError
-        Its root is not there.
+    DataError, BusyError, UsageError
+        Its root is not there, or another catalog keeps it.
     """
     storage = snapshot.storage
     first = cell.host if cell else LOCAL
     if first not in storage.hosts:
         raise CommitConflict(f"another writer removed the host {first!r}")
-    storage.require_there(first)
+    storage.require_writable(first)
     second = host_of_copy(storage, first, str(cell) if cell else table)
     if second is None:
         return (first,)
     try:
-        storage.require_there(second)
+        storage.require_writable(second)
     except SkydbError as error:
         warnings.warn(f"new files get no second copy on host {second}: {error}", MissingCopyWarning, stacklevel=3)
         return (first,)
@@ -257,10 +258,17 @@ def drop_uncommitted(root: Path, folder: Path) -> None:
 
 
 def _remove_everywhere(storage: Storage, place: Place) -> None:
-    """Remove a copy from where it was noted, and from where that host's root is by now."""
-    remove_copy(place)
+    """Remove a copy from where it was noted, and from where that host's root is by now.
+
+    A copied database has copies of the notes too: what was noted on a host is for the host's keeper to remove.
+    """
+    places = [place]
     if place.host in storage.hosts and storage.root_of(place.host) != place.root:
-        remove_copy(storage.place(place.host, place.path))
+        places.append(storage.place(place.host, place.path))
+    for each in places:
+        if each.host != LOCAL:
+            keep(replace(each, path=HOST_FILE), storage.identity(each.host))
+        remove_copy(each)
 
 
 def _known_hosts(root: Path, names: Collection[str]) -> dict[str, set[str]]:

@@ -89,6 +89,13 @@ class Story:
         """Have the database, and its other host, as they were before a step."""
         shutil.rmtree(self.root.parent)
         shutil.copytree(self.stages[step].before, self.root.parent)
+        self.come_home()
+
+    def come_home(self) -> None:
+        """Let the database keep its other host, as a copy at the same place does not by itself."""
+        said = self.root.parent / "far" / "host.json"
+        if said.exists() and self.root.exists() and (words := json.loads(said.read_text() or "{}")):
+            said.write_text(json.dumps({**words, "inode": self.root.stat().st_ino}))
 
     def run(self, steps: Sequence[str], **how: Any) -> dict[str, Any]:
         """Run steps on the database as it is."""

@@ -73,6 +73,7 @@ class Life:
     def wrong(self, cut: Cut) -> str | None:
         """Cut, recover, and return what is wrong."""
         write_to(self.story.root.parent, self.recording.left(cut.at, cut.lost))
+        self.story.come_home()
         ran = {"acknowledged": [cut.step] if cut.acknowledged else [], "ended": "killed"}
         found = self.story.check(cut.step, ran, cut=True)
         return found and f"{cut.step}, after {cut.at} changes, {cut.how}: {found}"

@@ -275,7 +275,8 @@ def test_new_root_is_checked(db: Database, alone: Database, tmp_path: Path) -> N
     add_host(alone_copy := copy_of(alone, tmp_path), "e", tmp_path / "e")
     with pytest.raises(UsageError, match=f"this is host 'e' of the database {alone.id}"):
         add_host(db, "d", tmp_path / "e")
-    assert json.loads((tmp_path / "e" / HOST_FILE).read_text()) == {"database": alone_copy.id, "host": "e"}
+    written = {"database": alone_copy.id, "host": "e", "catalog": str(alone_copy.root.resolve())}
+    assert json.loads((tmp_path / "e" / HOST_FILE).read_text()) == {**written, "inode": alone_copy.root.stat().st_ino}
     assert sorted(storage_of(db.root).hosts) == ["b", "c", LOCAL]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from skydb.errors import DataError, UsageError
 from skydb.store.changes import Host
 from skydb.store.hosts import Storage
+from skydb.store.keeper import Keeper
 from skydb.store.placement import (
     CLOSE_ENOUGH,
     Key,
@@ -27,7 +28,7 @@ from skydb.store.placement import (
 
 def storage(*names: str, draining: tuple[str, ...] = (), copies: int = 1, **placement: Any) -> Storage:
     hosts = {n: Host(n, f"/{n}", None, "draining" if n in draining else "active") for n in names}
-    return Storage(Path("/db"), "id", hosts, copies, placement)
+    return Storage(Path("/db"), "id", hosts, copies, placement, Keeper("/db", 1))
 
 
 def rules(path: Path, text: str) -> Path:
