@@ -21,7 +21,6 @@ from skydb.store.files import DataFile
 from tests.checks.damages import file_of, flip, flip_older
 from tests.ingest.skies import assert_same, check_conservation, contents
 
-pytestmark = pytest.mark.filterwarnings("ignore:other copies are read:skydb.store.copies.BackupWarning")
 Harm = Callable[[Path], None]
 HARMS = pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
 TABLES = pytest.mark.parametrize(
