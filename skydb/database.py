@@ -93,6 +93,7 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     with clear_disk_errors(root), _new_folder(root):
         _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
         _require_closed(root / _NEW)
+        fsync_directory(root / _NEW)  # what SQLite has removed does not come back in the database
         reached("create.built")
         for names in (_FOLDERS, (CATALOG,)):  # the catalog makes it a database: last, even if the power is cut
             for name in names:
