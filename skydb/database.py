@@ -108,7 +108,6 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
 _FOLDERS = (DATA, COMMITS, TAGS, WORK, LEASES)
 
 
-
 @contextmanager
 def _new_folder(root: Path) -> Iterator[None]:
     """Make and hold an empty folder, also from what a killed creation left; if the block fails, it is as it was."""
