@@ -28,7 +28,7 @@ from skydb.store.command_line import recorded
 from skydb.store.commit import commit, now
 from skydb.store.crashpoints import reached
 from skydb.store.files import fsync_directory, make_directory
-from skydb.store.layout import CATALOG, COMMITS, DATA, LEASES, TAGS, WORK, given_path
+from skydb.store.layout import BEING_MADE, CATALOG, COMMITS, DATA, LEASES, TAGS, WORK, given_path
 from skydb.store.leases import offer_lease, pinning, take_lease
 from skydb.store.locks import alone
 from skydb.store.manifest import complete_head, write_manifest
@@ -91,22 +91,21 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     refuse_network_file_system(root)
     identity = uuid.uuid4().hex
     with clear_disk_errors(root), _new_folder(root):
-        _build(root / _NEW, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
-        _require_closed(root / _NEW)
+        _build(root / BEING_MADE, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
+        _require_closed(root / BEING_MADE)
+        fsync_directory(root / BEING_MADE)  # what SQLite has removed does not come back in the database
         reached("create.built")
         for names in (_FOLDERS, (CATALOG,)):  # the catalog makes it a database: last, even if the power is cut
             for name in names:
-                (root / _NEW / name).rename(root / name)
+                (root / BEING_MADE / name).rename(root / name)
                 reached("create.moved")
             fsync_directory(root)
-        (root / _NEW).rmdir()
+        (root / BEING_MADE).rmdir()
         fsync_directory(root)
     return Database(root, identity, cell_rows)
 
 
 _FOLDERS = (DATA, COMMITS, TAGS, WORK, LEASES)
-_NEW = ".skydb-new"
-"""Where a database is built, inside its folder."""
 
 
 @contextmanager
@@ -141,7 +140,7 @@ def _held(root: Path) -> Iterator[None]:
         if not held:
             raise BusyError("another process creates a database here", str(root), "wait and try again")
         left = {p.name for p in root.iterdir()}
-        if left and not (_NEW in left and left <= {_NEW, *_FOLDERS}):
+        if left and not (BEING_MADE in left and left <= {BEING_MADE, *_FOLDERS}):
             raise UsageError("already exists and is not an empty directory", str(root), "choose another name")
         yield
 
@@ -149,7 +148,7 @@ def _held(root: Path) -> Iterator[None]:
 def _remove_parts(root: Path) -> None:
     """Remove what a creation has made so far."""
     (root / CATALOG).unlink(missing_ok=True)
-    for name in (*_FOLDERS, _NEW):
+    for name in (*_FOLDERS, BEING_MADE):
         shutil.rmtree(root / name, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -183,8 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         The words after `skydb`; None: of this process.
     """
-    run = Run()
-    with _stoppable(), telling_of_compilation(), typed(sys.argv[1:] if arguments is None else arguments):
+    run, words = Run(), sys.argv[1:] if arguments is None else arguments
+    with _stoppable(), _warnings_told(), telling_of_compilation(), typed(words):
         try:
             answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
             sys.stdout.flush()
@@ -229,6 +230,23 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number in heard:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Make skydb's warnings lines on stderr, each once; others are for who writes Python."""
+    with warnings.catch_warnings():
+        before, told = warnings.showwarning, set[str]()
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not category.__module__.startswith("skydb."):
+                before(message, category, *where, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                click.echo(f"skydb: {message}", err=True)
+
+        warnings.showwarning = tell
+        yield
 
 
 def _report(error: BaseException) -> int:

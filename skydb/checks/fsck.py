@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,6 +29,7 @@ from skydb.errors import DataError
 from skydb.executors import executor_of
 from skydb.parallel.executor import WORKERS_WORTH_SECONDS, Executor, Progress, SerialExecutor, Workers
 from skydb.store.carried import map_cells
+from skydb.store.copies import BackupWarning
 from skydb.store.files import make_directory
 from skydb.store.held_folders import held_folder
 from skydb.store.layout import CATALOG, COMMITS, WORK, given_path
@@ -109,14 +111,20 @@ def fsck(
     """
     began = time.perf_counter()
     asked = _Asked(deep, workers, cluster, progress)
-    report = _checked(db, asked)
-    if repair and not report.clean and "host-away" not in {f.kind for f in report.damage}:
-        from .repair import repaired
-
-        opened = database.open(report.database)
-        mended, lost = repaired(opened, report.findings, asked.executor(opened, report.bytes / BYTES_PER_SECOND))
-        report = replace(_checked(db, asked), found=report.findings, mended=mended, lost=lost)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BackupWarning)  # which copies cannot be read is what the report says
+        report = _checked(db, asked)
+        if repair and not report.clean and "host-away" not in {f.kind for f in report.damage}:
+            report = _repaired(db, report, asked)
     return replace(report, seconds=round(time.perf_counter() - began, 3))
+
+
+def _repaired(db: Database | str | PathLike[str], report: FsckReport, asked: _Asked) -> FsckReport:
+    from .repair import repaired
+
+    opened = database.open(report.database)
+    mended, lost = repaired(opened, report.findings, asked.executor(opened, report.bytes / BYTES_PER_SECOND))
+    return replace(_checked(db, asked), found=report.findings, mended=mended, lost=lost)
 
 
 def _checked(db: Database | str | PathLike[str], asked: _Asked) -> FsckReport:

@@ -15,7 +15,7 @@ from pathlib import Path
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors, disk_error
 
 from .catalog_tables import catalog_sql
-from .layout import CATALOG
+from .layout import BEING_MADE, CATALOG, COMMITS
 from .mending import how_to_mend
 
 FORMAT_VERSION = 4
@@ -120,9 +120,13 @@ def require_folder(root: Path) -> None:
     ------
     UsageError
         There is no database.
+    DataError
+        There is one, and its catalog is lost.
     """
     with clear_disk_errors(root):
         if root.is_file() or not (root / CATALOG).exists():
+            if (root / COMMITS).is_dir() and not (root / BEING_MADE).exists():
+                raise DataError("the catalog is not there", str(root / CATALOG), how_to_mend(root / CATALOG))
             raise UsageError("there is no skydb database here", str(root), "make one with `skydb create`")
 
 

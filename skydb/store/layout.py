@@ -27,6 +27,8 @@ TAGS = "tags"
 WORK = "work"
 LEASES = "leases"
 HOST_FILE = "host.json"
+BEING_MADE = ".skydb-new"
+"""Where a database is built, inside its folder."""
 PIXELS_PER_DIR = 10_000
 
 

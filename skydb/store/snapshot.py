@@ -298,6 +298,8 @@ def _may_hold(file: DataFile, ranges: np.ndarray) -> bool:
     return file.min_key is None or file.max_key is None or may_hold(ranges, file.min_key, file.max_key)
 
 
+LARGEST_SQL_INTEGER = 2**63 - 1
+
 _LIVE_TAGS = "FROM tags WHERE end_snapshot IS NULL"
 
 
@@ -310,7 +312,7 @@ def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
         There is no such snapshot or tag, or it was given up.
     """
     with reading(root) as connection:
-        if isinstance(at, str) and not at.isdigit():
+        if isinstance(at, str) and not (at.isascii() and at.isdigit()):
             row = connection.execute(f"SELECT snapshot {_LIVE_TAGS} AND tag = ?", (at,)).fetchone()
             if row is None:
                 known = ", ".join(t for (t,) in connection.execute(f"SELECT tag {_LIVE_TAGS} ORDER BY tag")) or "none"
@@ -320,7 +322,7 @@ def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
         if at is None:
             row = connection.execute(f"{query} ORDER BY snapshot DESC LIMIT 1").fetchone()
         else:
-            row = connection.execute(f"{query} WHERE snapshot = ?", (int(at),)).fetchone()
+            row = connection.execute(f"{query} WHERE snapshot = ?", (min(int(at), LARGEST_SQL_INTEGER),)).fetchone()
         if row is None:
             raise UsageError(f"no snapshot {at}", str(root), "see `skydb snapshots`")
         if row[2] is not None:

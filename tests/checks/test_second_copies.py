@@ -24,7 +24,7 @@ from tests.ingest.skies import assert_same, check_conservation, contents
 Harm = Callable[[Path], None]
 HARMS = pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
 TABLES = pytest.mark.parametrize(
-    "table", ["measurements", *(pytest.param(t, marks=pytest.mark.slow) for t in ("images", "objects", "object_seeds"))]
+    "table", ["measurements", "images", *(pytest.param(t, marks=pytest.mark.slow) for t in ("objects", "object_seeds"))]
 )
 
 

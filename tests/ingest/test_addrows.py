@@ -378,6 +378,15 @@ def test_sql_prunes_a_declared_table_by_id_and_by_what_it_is_joined_with(db: Dat
         assert con.sql(joined).arrow()["redshift"].to_pylist() == [0.0]
         assert max(con.explain(joined).arrow()["cells"].to_pylist()) < cells
         assert con.sql("SELECT Z_SPEC FROM Spectra ORDER BY object_id LIMIT 1").arrow().column_names == ["Z_SPEC"]
+
+
+def test_workers_read_a_declared_table_as_this_process_does(db: Database, tmp_path: Path) -> None:
+    addrows(db, "spectra", write(tmp_path / "s.parquet", **spectra_of(objects(db)["object_id"])), workers=1)
+    query = "SELECT * FROM objects JOIN spectra USING (object_id) WHERE programme = 'A' AND redshift < 0.5 ORDER BY ALL"
+    with skydb.connect(db) as con, skydb.connect(db, workers=SimulatedExecutor(1)) as gathering:
+        assert '("redshift" < 0.5)' in gathering.explain(query).arrow()["decided_there"][1].as_py()
+        assert gathering.sql(query).arrow() == con.sql(query).arrow()
+        assert 0 < len(con.sql(query)) < len(con.sql("FROM spectra"))
         assert con.sql("SELECT redshift, width FROM spectra LIMIT 1").units["width"] == "arcsec"
 
 

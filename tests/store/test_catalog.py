@@ -123,3 +123,19 @@ def test_network_file_system_is_refused_before_anything_is_made(
         database.create(tmp_path / "far" / "survey.sky")
     assert not (tmp_path / "far").exists()
     assert database.create(tmp_path / "farther.sky").root == tmp_path / "farther.sky"
+
+
+def test_database_that_has_lost_its_catalog_says_how_to_make_it_again(tmp_path: Path) -> None:
+    db = database.create(tmp_path / "t.sky")
+    (db.root / CATALOG).unlink()
+    with pytest.raises(DataError, match=r"the catalog is not there; run `skydb fsck --rebuild-catalog`"):
+        database.open(db.root)
+
+
+@pytest.mark.parametrize("at", [10**30, "9" * 30, -1])
+def test_number_that_no_snapshot_can_have_is_refused(tmp_path: Path, at: int | str) -> None:
+    db = database.create(tmp_path / "t.sky")
+    with pytest.raises(UsageError, match="no snapshot"):
+        db.snapshot(at)
+    with pytest.raises(UsageError, match="no tag named"):
+        db.snapshot("٣")

@@ -17,9 +17,11 @@ FAKE = '''
 import os
 import signal
 import time
+import warnings
 
 import click
 from skydb.errors import BusyError, DataError, SkydbError, UsageError
+from skydb.store.scratch import MissingCopyWarning
 from skydb.tools.output import emit, json_option, progress, workers_option
 
 ERRORS = {
@@ -46,6 +48,9 @@ def command(how, as_json, workers):
     if how == "many":
         for row in range(100_000):
             emit({"row": row})
+    if how == "warned":
+        for _ in range(2):
+            warnings.warn("no second copy", MissingCopyWarning, stacklevel=1)
     if how == "three":
         return 3
     emit({"how": how, "workers": workers, "mean": float("nan")}, as_json=as_json)
@@ -84,6 +89,12 @@ def test_every_command_has_help(fake: Path, capsys: pytest.CaptureFixture[str]) 
 def test_result_is_text_for_people(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fake-verb", "--workers", "2"]) == 0
     assert capsys.readouterr().out == "how      well\nworkers  2\nmean\n"
+
+
+@pytest.mark.filterwarnings("always")
+def test_warning_is_one_line_once(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fake-verb", "warned"]) == 0
+    assert capsys.readouterr().err == "skydb: no second copy\n"
 
 
 def test_result_is_one_object_with_json(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,8 @@ def add(name: str, root: str, worker: str | None, as_json: bool) -> None:
     """Make the folder or URL ROOT known as host NAME. New cells may go there; `balance` fills it."""
     from skydb.hosts import add_host
 
+    if root.startswith("memory:"):
+        raise click.UsageError("what lies in memory is gone with this process: name a folder or another URL")
     emit({"added": name, "snapshot": add_host(_opened(), name, root, worker=worker)}, as_json=as_json)
 
 
