@@ -16,7 +16,7 @@ from tests.checks.damages import DAMAGES, Damage, aliased, file_of, flip, hold, 
 
 WITH_OTHERS = {"manifest-ahead": {"orphan"}}
 """Notices that come with a damage, beside that something could not be checked because of it."""
-MADE_ELSEWHERE = {"unchecked", "quarantined", "backup-damaged", "host-away"}
+MADE_ELSEWHERE = {"unchecked", "quarantined", "backup-damaged", "host-away", "host-kept"}
 """Kinds whose tests are others."""
 CASES = [(kind, number, damage) for kind, made in DAMAGES.items() for number, damage in enumerate(made)]
 
