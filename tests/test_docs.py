@@ -112,7 +112,7 @@ def words_of(command: str) -> list[str]:
     split = shlex.shlex(command, posix=True, punctuation_chars=True)
     split.whitespace_split = True  # a comma, say, is no punctuation of shells
     words = list(split)
-    if words[0] != "skydb" or any(set(word) <= set("();<>|&") for word in words):
+    if words[0] != "skydb" or "$" in command or any(set(word) <= set("();<>|&") for word in words):
         return []
     return [found for word in words[1:] for found in (sorted(glob.glob(word)) if "*" in word else []) or [word]]
 
@@ -166,7 +166,7 @@ def test_command_runs_in_a_shell_where_it_needs_one(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b.smf").touch(), (tmp_path / "a.smf").touch()
     assert words_of("skydb sql *.smf 'n(*) > 0 | 1' a,b  # all") == ["sql", "a.smf", "b.smf", "n(*) > 0 | 1", "a,b"]
-    for command in ("ls", "skydb log | wc", "skydb log >f", "skydb log; ls", "skydb log || ls"):
+    for command in ("ls", "skydb log | wc", "skydb log >f", "skydb log; ls", "skydb log || ls", "skydb log $DB"):
         assert words_of(command) == []
 
 
