@@ -22,14 +22,14 @@ _ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "+", exp.Sub: "-", exp.
 def pushed_condition(condition: exp.Expression, resolution: Resolution) -> tuple[int, str] | None:
     """Return the reference whose rows alone a condition is about, and its SQL over the columns of that table.
 
-    None for what has to wait: conditions on several tables, on anything but columns compared with constants (and AND,
-    OR, NOT of such), and all that could fail or differ from call to call; and for object ids, which choose the rows
-    that are read.
+    None for what has to wait: conditions on several tables, on anything but comparisons of columns and constants (and
+    AND, OR, NOT of such), and all that could fail or differ from call to call; and for object ids, which choose the
+    rows that are read.
 
     Examples
     --------
     >>> from skydb.query.parse import parse
-    >>> parse("SELECT ra FROM objects o WHERE o.dec > -5 AND NMEASURE IN (1, 2) AND ra < dec").references[0].conditions
+    >>> parse("SELECT ra FROM objects o WHERE o.dec > -5 AND NMEASURE IN (1, 2) AND sqrt(ra) < 2").references[0].conditions
     ('("dec" > -5)', '("n_measurements" IN (1, 2))')
     """
     text = _Text(resolution)
