@@ -29,7 +29,7 @@ def pushed_condition(condition: exp.Expression, resolution: Resolution) -> tuple
     Examples
     --------
     >>> from skydb.query.parse import parse
-    >>> parse("SELECT ra FROM objects o WHERE o.dec > -5 AND NMEASURE IN (1, 2) AND sqrt(ra) < 2").references[0].conditions
+    >>> parse("SELECT ra FROM objects o WHERE o.dec > -5 AND NMEASURE IN (1, 2) AND pi() < 4").references[0].conditions
     ('("dec" > -5)', '("n_measurements" IN (1, 2))')
     """
     text = _Text(resolution)
