@@ -46,7 +46,7 @@ from .merging.pairing import pair_objects
 from .merging.spilling import Spilled, SpillTask, spill_cell
 from .merging.writing import MergedCell, MergeTask, alias_work, store_aliases, write_merged_cell
 from .reach import Reach, reach_of
-from .writing import WriteTask, WrittenCell
+from .writing import CellWork, WriteTask, WrittenCell
 
 ATTEMPTS = 10
 
@@ -237,7 +237,7 @@ class _Merge:
         return self._read[1]
 
     def _written(
-        self, coming: Coming, spilled: Spilled, reach: Reach, work: Sequence[Any], place: Scratch
+        self, coming: Coming, spilled: Spilled, reach: Reach, work: Sequence[CellWork], place: Scratch
     ) -> _Written:
         base = coming.base.declaring({d.name: table_of(d.name, d.text) for d in coming.declarations})
         with self.clock.step("write") as progress:

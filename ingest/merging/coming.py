@@ -87,7 +87,7 @@ def coming_from(source: Snapshot, base: Snapshot) -> Coming:
     solutions = source.read_global("images_cal")
     solutions = solutions.filter(pc.is_in(solutions.column("image_id"), images.column("image_id").combine_chunks()))
     log, there = _log_of(source, base, set(digest.values()))
-    _check_read_alike(images, digest, log, there)
+    _check_read_alike(log, there)
     photcodes, base_photcodes = (Photcodes.from_arrow(s.read_global("photcodes")) for s in (source, base))
     return Coming(
         source, base, images, solutions, _new_exposures(source, base, images), base_photcodes.merge(photcodes),
@@ -108,9 +108,7 @@ def _every_entry(connection: sqlite3.Connection, at: int) -> list[tuple[object, 
     return connection.execute(f"SELECT {LOG_COLUMNS} FROM ingest_log WHERE {alive(at)} ORDER BY digest").fetchall()
 
 
-def _check_read_alike(
-    images: pa.Table, digest: Mapping[int, str], log: Mapping[str, LogEntry], there: Mapping[str, LogEntry]
-) -> None:
+def _check_read_alike(log: Mapping[str, LogEntry], there: Mapping[str, LogEntry]) -> None:
     """Refuse images of a file of which the base has others, if it was read otherwise there."""
     for name, entry in there.items():
         theirs = log[name]

@@ -24,8 +24,8 @@ from ..spill import FILE, PIXEL, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
 from .spilling import COUNT, FIRST, Spilled
 
-NEW_ID = "_new_id"
-FOUNDS = "_founds"
+SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
+"""Of an object: the number of its spill, its id here, and whether it is a new one."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class MergeTask:
     write: WriteTask
     spilled: Spilled
     source_id: str
-    declared_new: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,14 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
 
 def _objects_of(rows: CellRows, task: MergeTask) -> pa.Table:
     """Return the objects with their ids here; those that would be new and bring no measurement stay away."""
-    parts = [OBJECT_SEEDS.empty().replace_schema_metadata()]
-    names = [*OBJECT_SEEDS.names, FIRST, COUNT]
+    parts, names = [_no_objects()], [*OBJECT_SEEDS.names, FIRST, COUNT]
     for number in distinct(rows.spill):
         mine = np.flatnonzero(rows.spill == number)
         part = open_spill(task.spilled.objects[int(number)]).select(names).take(pa.array(rows.row[mine]))
-        for name, values in (("_spill", rows.spill), (NEW_ID, rows.object_id), (FOUNDS, rows.founders)):
+        for name, values in ((SPILL, rows.spill), (NEW_ID, rows.object_id), (FOUNDS, rows.founders)):
             part = part.append_column(name, pa.array(values[mine]))
         parts.append(part)
-    objects = pa.concat_tables(parts[1:] or [_no_objects()], promote_options="default").combine_chunks()
+    objects = pa.concat_tables(parts, promote_options="default").combine_chunks()
     empty = objects.column(FOUNDS).to_numpy() & (int_column(objects, COUNT) == 0)
     return objects.filter(pa.array(~empty))
 
@@ -99,7 +97,7 @@ def _objects_of(rows: CellRows, task: MergeTask) -> pa.Table:
 def _no_objects() -> pa.Table:
     none = pa.array(np.empty(0, dtype=np.int64))
     empty = OBJECT_SEEDS.empty().replace_schema_metadata()
-    for name in (FIRST, COUNT, "_spill", NEW_ID):
+    for name in (FIRST, COUNT, SPILL, NEW_ID):
         empty = empty.append_column(name, none)
     return empty.append_column(FOUNDS, pa.array(np.empty(0, dtype=bool)))
 
@@ -107,7 +105,7 @@ def _no_objects() -> pa.Table:
 def _measurements_of(objects: pa.Table, task: MergeTask) -> pa.Table:
     """Return the measurements of the objects under their ids here, as `measurements` is sorted."""
     parts = [MEASUREMENTS.empty().replace_schema_metadata()]
-    spill = int_column(objects, "_spill")
+    spill = int_column(objects, SPILL)
     first, count, ids = (int_column(objects, name) for name in (FIRST, COUNT, NEW_ID))
     for number in distinct(spill):
         mine = np.flatnonzero((spill == number) & (count > 0))
@@ -143,9 +141,8 @@ def _aliases_of(objects: pa.Table, task: MergeTask) -> tuple[np.ndarray, np.ndar
     other = theirs != ours
     old, new, database = [theirs[other]], [ours[other]], [task.source_id] * int(other.sum())
     order = np.argsort(theirs)
-    for number in range(len(task.spilled.aliases)):
-        rows = open_spill(task.spilled.aliases[number])
-        for part in _near(rows, theirs[order]):
+    for spill in task.spilled.aliases:
+        for part in _near(open_spill(spill), theirs[order]):
             alias, target = int_column(part, "object_id"), int_column(part, "stands_for")
             now = ours[order][np.searchsorted(theirs[order], target)]
             keep = alias != now
@@ -159,8 +156,7 @@ def _near(rows: pa.Table, ids: np.ndarray) -> Iterator[pa.Table]:
     """Yield the rows of a spill whose pixel is one of some ids (ascending)."""
     if len(ids):
         pixels = rows.column(PIXEL).to_numpy()
-        first, last = np.searchsorted(pixels, [ids[0], ids[-1]], side="left")
-        last = np.searchsorted(pixels, ids[-1], side="right")
+        first, last = np.searchsorted(pixels, ids[0]), np.searchsorted(pixels, ids[-1], side="right")
         part = rows.slice(first, last - first)
         yield part.filter(pa.array(is_among(pixels[first:last], ids)))
 
