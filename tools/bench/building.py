@@ -8,24 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skydb import database
 from skydb.calib.relcal import relcal
+from skydb.calibration.recalibrate import Prepared, apply_to_all
 from skydb.database import Database
 from skydb.derived import refresh
 from skydb.ingest.addstar import addstar
 from skydb.ingest.readers import reader_for
 from skydb.ingest.readers.interface import ReadRequest
+from skydb.parallel.executor import executor_for
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import TABLES
+from skydb.store.changes import Calibration
+from skydb.store.compact import compact
 from skydb.store.layout import CATALOG
+from skydb.store.snapshot import Snapshot
 
 from .case import OURS, Case
 from .scene import HELD_BACK, Scene
 
 GROUP = "building"
-NAMES = ("ingest", "append, deferred", "append, refreshed", "relcal")
-COPY = "DuckDB COPY"
+NAMES = ("ingest", "append, deferred", "append, refreshed", "relcal", "column update")
+COPY, REWRITE = "DuckDB COPY", "full rewrite"
 
 
 def cases(scene: Scene) -> Iterator[Case]:
@@ -51,6 +57,11 @@ def cases(scene: Scene) -> Iterator[Case]:
         "relcal", GROUP, "zero points solved, and applied to every measurement and mean",
         {OURS: lambda: relcal(linked, workers=scene.workers).n_solved}, goal="60 s", repeat=1,
     )  # fmt: skip
+    yield Case(
+        "column update", GROUP, "other zero points applied to every measurement and mean",
+        {OURS: lambda: _applied(linked, scene), REWRITE: lambda: _rewritten(linked, scene)}, repeat=1,
+        peer_does="writes all rows of all tables anew, as a format without row-aligned columns must",
+    )  # fmt: skip
 
 
 def _ingest(scene: Scene) -> int:
@@ -58,6 +69,30 @@ def _ingest(scene: Scene) -> int:
     counts = addstar(db, scene.exposures, workers=scene.workers)
     shutil.rmtree(db.root)
     return counts.count("n_measurements")
+
+
+def _applied(db: Database, scene: Scene) -> int:
+    """Apply a calibration that differs from the present one by 1 mmag, and return the measurements."""
+
+    def prepare(snapshot: Snapshot) -> Prepared:
+        rows = snapshot.read_global("images_cal")
+        at, shifted = rows.column_names.index("mcal"), pc.add(rows.column("mcal"), 0.001)
+        calibration = Calibration("relcal", (), rows.num_rows, 0, None, {})
+        return Prepared(calibration, "bench", rows.set_column(at, "mcal", shifted))
+
+    apply_to_all(db.snapshot, db.commit, prepare, executor=executor_for(scene.workers))
+    return _stored(db)
+
+
+def _rewritten(db: Database, scene: Scene) -> int:
+    """Write every table of every cell anew, and return the measurements."""
+    cells = db.snapshot().cells()
+    compact(db.snapshot, db.commit, cells, cell_rows=db.cell_rows, executor=executor_for(scene.workers))
+    return _stored(db)
+
+
+def _stored(db: Database) -> int:
+    return sum(file.rows for file in db.snapshot().files("measurements_cal"))
 
 
 def _copy(scene: Scene) -> int:

@@ -38,6 +38,8 @@ class Case:
         Rounds at most: a long job is done once.
     calls
         How many of its like one call does (20 cones); its seconds are divided by that.
+    numbers
+        Counts afterwards what is of interest beside the times, such as bytes, by name.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Case:
     peer_does: str = ""
     repeat: int = 1_000
     calls: int = 1
+    numbers: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a case measured: seconds by system, and numbers beside them (bytes, detections a second)."""
+    """What a case measured: seconds by system, and numbers beside them (bytes)."""
 
     case: Case
     timings: Mapping[str, Timing]
@@ -110,7 +113,7 @@ def measure(
             if timed:
                 seconds[name].append(spent / case.calls)
         _require_agreement(case, answers)
-    return Figure(case, {name: Timing(tuple(times)) for name, times in seconds.items()})
+    return Figure(case, {name: Timing(tuple(times)) for name, times in seconds.items()}, case.numbers())
 
 
 def _rounds(count: int, *, warm: bool) -> Iterator[bool]:

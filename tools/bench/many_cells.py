@@ -15,6 +15,7 @@ from itertools import count, cycle
 import pyarrow as pa
 
 from skydb import database
+from skydb.checks.rebuild import rebuild_catalog
 from skydb.database import Database
 from skydb.query.connection import connect
 from skydb.schema.tables import TABLES
@@ -22,7 +23,7 @@ from skydb.snapshots import diff, gc, rollback
 from skydb.store.cells import Cell, Cells
 from skydb.store.changes import Changes
 from skydb.store.files import DataFile
-from skydb.store.layout import data_path
+from skydb.store.layout import CATALOG, data_path, manifest_path
 from skydb.store.manifest import write_manifest
 from skydb.store.parquet import store_rows
 from skydb.store.snapshot import Snapshot, snapshot_number
@@ -32,7 +33,8 @@ from .scene import Scene, random_numbers
 
 GROUP = "cells"
 NAMES = (
-    "open", "plan", "look up", "transaction", "manifest", "pin", "commit", "diff", "rollback", "gc, choice", "gc",
+    "open", "plan", "look up", "transaction", "manifest", "pin", "commit", "reopen", "rebuild", "diff", "rollback",
+    "gc, choice", "gc",
 )  # fmt: skip
 ORDER, CELLS, REWRITTEN, ROUNDS, PINS = 7, 100_000, 10_000, 6, 100
 SKY_TABLES = ("object_seeds", "measurements", "measurements_cal", "objects", "object_bands")
@@ -41,7 +43,10 @@ SKY_TABLES = ("object_seeds", "measurements", "measurements_cal", "objects", "ob
 def cases(scene: Scene) -> Iterator[Case]:
     """Yield the cases; they share one database."""
     db = _many_cells(scene)
-    yield Case("open", GROUP, f"open {CELLS:,} cells", {OURS: partial(_opened, db)}, goal="300 ms")
+    yield Case(
+        "open", GROUP, f"open {CELLS:,} cells", {OURS: partial(_opened, db)}, goal="300 ms",
+        numbers=partial(_metadata, db),
+    )  # fmt: skip
     with connect(db) as con:
         centres = iter(random_numbers("plan").uniform((0, -60), (360, 60), (10_000, 2)).tolist())
 
@@ -78,6 +83,14 @@ def _history(scene: Scene, db: Database) -> Iterator[Case]:
         goal="100 ms", repeat=ROUNDS,
     )  # fmt: skip
     yield Case(
+        "reopen", GROUP, "open it after its last writer died before its manifest", {OURS: partial(_reopened, db)},
+        goal="1 s", repeat=ROUNDS,
+    )  # fmt: skip
+    yield Case(
+        "rebuild", GROUP, "make the catalog again from the manifests",
+        {OURS: lambda: rebuild_catalog(db.root).snapshot}, goal="60 s", repeat=1,
+    )  # fmt: skip
+    yield Case(
         "diff", GROUP, f"compare with the empty database, cell by cell, {5 * CELLS:,} files",
         {OURS: lambda: len(diff(db, 0).cells)}, goal="10 s", repeat=3,
     )  # fmt: skip
@@ -95,6 +108,18 @@ def _history(scene: Scene, db: Database) -> Iterator[Case]:
         "gc", GROUP, f"give up and remove {REWRITTEN:,} files", {OURS: lambda: gc(full, grace="0").files}, goal="5 s",
         repeat=1,
     )  # fmt: skip
+
+
+def _metadata(db: Database) -> dict[str, float]:
+    """Return what the catalog takes for a cell of one file of each table, and the manifest of its commit for a file."""
+    catalog = sum(path.stat().st_size for path in db.root.glob(f"{CATALOG}*") if not path.name.endswith("-shm"))
+    manifest = manifest_path(db.root, db.snapshot().id).stat().st_size
+    return {"catalog bytes a cell": catalog / CELLS, "manifest bytes a file": manifest / (CELLS * len(SKY_TABLES))}
+
+
+def _reopened(db: Database) -> int:
+    manifest_path(db.root, db.snapshot().id).unlink()
+    return database.open(db.root).cell_rows
 
 
 def _pinned(db: Database) -> None:

@@ -100,7 +100,7 @@ def row_of(figure: Figure) -> dict[str, Any]:
         "case": case.name, "group": case.group, "job": case.job, "goal": case.goal, "peer_does": case.peer_does,
         "seconds": {name: list(timing.seconds) for name, timing in figure.timings.items()},
         "median": {name: timing.median for name, timing in figure.timings.items()},
-        "ratio": {peer: figure.ratio(peer) for peer in figure.peers},
+        "ratio": {peer: figure.ratio(peer) for peer in figure.peers}, "numbers": dict(figure.numbers),
     }  # fmt: skip
 
 
@@ -111,13 +111,18 @@ def text_row(figure: Figure) -> dict[str, Any]:
         "case": figure.case.name, OURS: duration(figure.timings[OURS].median), "goal": figure.case.goal,
         "peer": peer, "its time": duration(figure.timings[peer].median) if peer else None,
         "ratio": f"{figure.ratio(peer):.2f}" if peer else None, "rounds": len(figure.timings[OURS].seconds),
+        "besides": _besides(figure),
     }  # fmt: skip
 
 
 def line_of(figure: Figure) -> str:
     """Return one case as a line: what it is, and what every system took."""
     times = (f"{name} {duration(timing.median)}" for name, timing in figure.timings.items())
-    return f"{figure.case.name} ({figure.case.job}): {', '.join(times)}"
+    return "; ".join(filter(None, [f"{figure.case.name} ({figure.case.job}): {', '.join(times)}", _besides(figure)]))
+
+
+def _besides(figure: Figure) -> str:
+    return ", ".join(f"{name} {number:,.3g}" for name, number in figure.numbers.items())
 
 
 def duration(seconds: float) -> str:
