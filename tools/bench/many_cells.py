@@ -82,8 +82,9 @@ def _history(scene: Scene, db: Database) -> Iterator[Case]:
         "commit", GROUP, "commit a change of one cell, with its manifest", {OURS: lambda: _touched(db, next(cells))},
         goal="100 ms", repeat=ROUNDS,
     )  # fmt: skip
+    _touched(db, next(cells))
     yield Case(
-        "reopen", GROUP, "open it after its last writer died before its manifest", {OURS: partial(_reopened, db)},
+        "reopen", GROUP, "open it after the writer of one cell died before its manifest", {OURS: partial(_reopened, db)},
         goal="1 s", repeat=ROUNDS,
     )  # fmt: skip
     yield Case(

@@ -122,7 +122,7 @@ def line_of(figure: Figure) -> str:
 
 
 def _besides(figure: Figure) -> str:
-    return ", ".join(f"{name} {number:,.3g}" for name, number in figure.numbers.items())
+    return ", ".join(f"{name} {number:,.0f}" for name, number in figure.numbers.items())
 
 
 def duration(seconds: float) -> str:
