@@ -84,7 +84,7 @@ def _history(scene: Scene, db: Database) -> Iterator[Case]:
     )  # fmt: skip
     _touched(db, next(cells))
     yield Case(
-        "reopen", GROUP, "open it after the writer of one cell died before its manifest", {OURS: partial(_reopened, db)},
+        "reopen", GROUP, "open it after a writer of one cell died before its manifest", {OURS: partial(_reopened, db)},
         goal="1 s", repeat=ROUNDS,
     )  # fmt: skip
     yield Case(
