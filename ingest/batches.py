@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from skydb.errors import CommitConflict, UsageError
+from skydb.errors import UsageError
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
 from skydb.store.history import logged_files
+from skydb.store.retries import until_committed
 from skydb.store.scratch import drop_uncommitted, scratch
 
 from .job import Job
@@ -33,7 +34,6 @@ TASK_BYTES = 110_000_000
 DIGEST_BYTES_PER_SECOND, READ_BYTES_PER_SECOND = 1e9, 25e6
 """What one process digests and reads; reading as measured on SMF (50 MB/s) and compressed Parquet (14 MB/s)."""
 
-ATTEMPTS = 10
 
 
 def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
@@ -122,9 +122,6 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
             routed = tuple(executor.map(route_files, tasks, progress=progress))
         batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
         reached("addstar.read")
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return store_batch(job, batch)
-            except CommitConflict:
-                drop_uncommitted(job.db.root, place.path)
-        return store_batch(job, batch)
+        return until_committed(
+            partial(store_batch, job, batch), after_conflict=partial(drop_uncommitted, job.db.root, place.path)
+        )

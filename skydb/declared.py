@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
 from os import PathLike, fspath
 from pathlib import Path
 
 from skydb import database
 from skydb.database import Database
-from skydb.errors import CommitConflict, UsageError, did_you_mean
+from skydb.errors import UsageError, did_you_mean
 from skydb.schema.declaration import declaration_text, names_of, read_declaration
 from skydb.schema.evolve import forbidden_changes
 from skydb.schema.model import Table
 from skydb.store.changes import NOWHERE, WHOLE_SKY, Changes, Declaration
 from skydb.store.command_line import one_line
 from skydb.store.history import catalog_table
-
-ATTEMPTS = 10
+from skydb.store.retries import until_committed
 
 
 def declare_table(db: Database | str | PathLike[str], declaration: str | PathLike[str]) -> int:
@@ -52,7 +49,7 @@ def declare_table(db: Database | str | PathLike[str], declaration: str | PathLik
     given = fspath(declaration)
     table = read_declaration(Path(declaration) if isinstance(declaration, PathLike) else given)
     command = one_line(["table", str(opened.root), "--declare", given])
-    return _until_committed(lambda: _declare(opened, table, given, command))
+    return until_committed(lambda: _declare(opened, table, given, command))
 
 
 def drop_table(db: Database | str | PathLike[str], name: str) -> int:
@@ -71,15 +68,7 @@ def drop_table(db: Database | str | PathLike[str], name: str) -> int:
         The database declares no such table.
     """
     opened = db if isinstance(db, Database) else database.open(db)
-    return _until_committed(lambda: _drop(opened, name))
-
-
-def _until_committed(attempt: Callable[[], int]) -> int:
-    """Try again from the new state where another writer comes first."""
-    for _ in range(ATTEMPTS - 1):
-        with suppress(CommitConflict):
-            return attempt()
-    return attempt()
+    return until_committed(lambda: _drop(opened, name))
 
 
 def _drop(db: Database, name: str) -> int:

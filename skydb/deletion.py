@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from skydb import database
 from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import Rewriting, sky_of, until_committed
+from skydb.calibration.recalibrate import Rewriting, sky_of
 from skydb.calibration.removal import CountedCell, RemovalTask, ThinnedCell, count_images, remove_images
 from skydb.database import Database
 from skydb.errors import UsageError
@@ -36,6 +36,7 @@ from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import digests_of_images, images_of_digests, logged_files
 from skydb.store.parquet import read_file
+from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
 

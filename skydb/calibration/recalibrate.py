@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import CommitConflict
 from skydb.parallel.executor import Executor, Progress
 from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
@@ -23,6 +22,7 @@ from skydb.store.changes import WHOLE_SKY, Calibration, Changes
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file
+from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
 
@@ -30,8 +30,6 @@ from .apply import RAW_COLUMNS, ImageTerms, calibrate_rows
 from .derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
 from .photcode_terms import PhotcodeTerms
 
-ATTEMPTS = 10
-Answer = TypeVar("Answer")
 Made = TypeVar("Made")
 
 
@@ -178,16 +176,6 @@ def _task(snapshot: Snapshot, place: Scratch, terms: ImageTerms | None = None) -
     return RecalibrateTask(
         snapshot, place, images, sources, PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
     )
-
-
-def until_committed(attempt: Callable[[], Answer]) -> Answer:
-    """Attempt again, from the new state, as long as other writers come first."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return attempt()
-        except CommitConflict:
-            continue
-    return attempt()
 
 
 def _changes(

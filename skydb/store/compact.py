@@ -16,7 +16,6 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import CommitConflict
 from skydb.parallel.executor import Executor, Progress
 from skydb.schema.tables import TABLES
 
@@ -26,6 +25,7 @@ from .changes import NOWHERE, Changes
 from .crashpoints import reached
 from .files import DataFile
 from .parquet import read_file, sort_rows
+from .retries import until_committed
 from .scratch import Scratch, drop_uncommitted, scratch
 from .snapshot import Snapshot
 
@@ -36,7 +36,6 @@ GLOBAL_FILES_ALLOWED = 8
 """Small files of one global table above which some are folded: every commit brings one."""
 GLOBAL_FILE_ROWS = 1_000_000
 """Rows of a folded global file at most, held in memory at once; one of more than half is folded no more."""
-ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -184,12 +183,8 @@ def compact(
             reached("compact.written")
             return commit(_changes(snapshot, done, folded))
 
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return attempt()
-            except CommitConflict:
-                drop_uncommitted(snapshot_now().root, place.path)
-        return attempt()
+        root = snapshot_now().root
+        return until_committed(attempt, after_conflict=lambda: drop_uncommitted(root, place.path))
 
 
 def _changes(

@@ -81,6 +81,13 @@ def logged_files(snapshot: Snapshot, digests: Iterable[str]) -> dict[str, LogEnt
     return {row[1]: log_entry(row) for row in _looked_up(snapshot, "ingest_log", ("digest", LOG_COLUMNS), digests)}
 
 
+def every_entry(snapshot: Snapshot) -> list[LogEntry]:
+    """Return the whole ingest log."""
+    with reading(snapshot.root) as connection:
+        query = f"SELECT {LOG_COLUMNS} FROM ingest_log WHERE {alive(snapshot.id)} ORDER BY digest"
+        return [log_entry(row) for row in connection.execute(query)]
+
+
 def known_images(snapshot: Snapshot, image_ids: Iterable[int]) -> dict[int, str]:
     """Return those of some image ids that the database has, with the names of the files that brought them."""
     digest_of = digests_of_images(snapshot, image_ids)

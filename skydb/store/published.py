@@ -13,7 +13,7 @@ from .catalog_copies import FetchedCopy, fetched, known_tags, place_of, require_
 from .layout import CATALOG, tag_path
 from .leases import Lease, pinning, take_lease
 from .roots import is_url
-from .snapshot import Snapshot, snapshot_number
+from .snapshot import Snapshot, names_tag, snapshot_number
 
 
 def is_read_as_published(root: Path, at: int | str | None) -> bool:
@@ -21,7 +21,7 @@ def is_read_as_published(root: Path, at: int | str | None) -> bool:
 
     It is where its catalog may not be written, or lies on a network file system, where SQLite's locks do not hold.
     """
-    if not isinstance(at, str) or at.isdigit() or not tag_path(root, at).is_file():
+    if not names_tag(at) or not tag_path(root, at).is_file():
         return False
     return not os.access(root / CATALOG, os.W_OK) or network_file_system(root) is not None
 
@@ -46,7 +46,7 @@ def published_snapshot(home: str, at: int | str | None) -> Snapshot:
     if is_url(home) and urlsplit(home).password is not None:
         todo = "put it into ~/.netrc, and leave it out of the URL"
         raise UsageError("a password in a URL would show in errors", urlsplit(home).hostname, todo)
-    if not isinstance(at, str) or at.isdigit():
+    if not names_tag(at):
         what = "a database at a URL is asked by one of its tags" if at is None else f"{at} is no tag"
         raise UsageError(what, home, f'say which, as in at="PV3" or --at PV3; {known_tags(home)}')
     if is_url(home):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -303,6 +303,11 @@ LARGEST_SQL_INTEGER = 2**63 - 1
 _LIVE_TAGS = "FROM tags WHERE end_snapshot IS NULL"
 
 
+def names_tag(at: int | str | None) -> TypeGuard[str]:
+    """Say whether a snapshot is asked for by a tag, not by its number or as the newest."""
+    return isinstance(at, str) and not (at.isascii() and at.isdigit())
+
+
 def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
     """Return (snapshot, calibration) for a number, a tag or None (the newest).
 
@@ -312,7 +317,7 @@ def snapshot_number(root: Path, at: int | str | None) -> tuple[int, int]:
         There is no such snapshot or tag, or it was given up.
     """
     with reading(root) as connection:
-        if isinstance(at, str) and not (at.isascii() and at.isdigit()):
+        if names_tag(at):
             row = connection.execute(f"SELECT snapshot {_LIVE_TAGS} AND tag = ?", (at,)).fetchone()
             if row is None:
                 known = ", ".join(t for (t,) in connection.execute(f"SELECT tag {_LIVE_TAGS} ORDER BY tag")) or "none"

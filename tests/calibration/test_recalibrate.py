@@ -176,7 +176,7 @@ def test_endless_conflict_is_given_up_without_a_trace(db: Database, monkeypatch:
     def conflict(self: Database, changes: Changes) -> int:
         raise CommitConflict("another writer came first")
 
-    monkeypatch.setattr(recalibrate, "ATTEMPTS", 2)
+    monkeypatch.setattr("skydb.store.retries.ATTEMPTS", 2)
     monkeypatch.setattr(Database, "commit", conflict)
     with pytest.raises(CommitConflict):
         applied(db, 0.1)

@@ -142,7 +142,7 @@ def test_endless_conflict_is_given_up(db: Database, night: list[Path], monkeypat
 
     head = db.snapshot().id
     monkeypatch.setattr(Database, "commit", conflict)
-    monkeypatch.setattr(batches, "ATTEMPTS", 2)
+    monkeypatch.setattr("skydb.store.retries.ATTEMPTS", 2)
     with pytest.raises(CommitConflict):
         addstar(db, night[2], workers=1)
     assert db.snapshot().id == head
