@@ -82,7 +82,7 @@ def addstar(
     options = AddstarOptions(
         photcode=photcode,
         mapping=load_mapping(mapping) if isinstance(mapping, str | PathLike) else mapping,
-        radius_arcsec=_checked_radius(radius_arcsec),
+        radius_arcsec=checked_radius(radius_arcsec),
         keep=keep or DetectionFilter(),
         one_to_many=_one_to_many(association),
         keep_order=keep_order,
@@ -116,7 +116,14 @@ def _name(file: object) -> str:
     return name
 
 
-def _checked_radius(radius: float | None) -> float | None:
+def checked_radius(radius: float | None) -> float | None:
+    """Return an association radius (arcsec), or None.
+
+    Raises
+    ------
+    UsageError
+        It is 0 or less, too large, or no number.
+    """
     if radius is not None and not 0 < radius <= LARGEST_RADIUS_ARCSEC:
         limit = f"more than 0 and at most {LARGEST_RADIUS_ARCSEC:g}"
         raise UsageError(f"an association radius of {radius} arcsec", None, f"give arcseconds, {limit}")

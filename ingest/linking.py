@@ -47,7 +47,7 @@ class LinkTask:
 
     A merge links objects of another database instead, each one detection whose det_id is its id: the id that it keeps
     if it is free (`keeps_ids`). `paired` is a file of those that were merged before, `theirs` (ascending) and the
-    objects `ours` (ascending) that they are part of: neither takes part.
+    objects `ours` (ascending) that they are part of: neither takes part, and nobody else gets the ids.
     """
 
     snapshot: Snapshot
@@ -66,7 +66,7 @@ class LinkTask:
     def paired_ids(self, side: str) -> np.ndarray:
         """Return one side of the pairs, ascending."""
         none: np.ndarray = np.empty(0, dtype=np.int64)
-        return none if self.paired is None else np.sort(load_mapped(self.paired)[side])
+        return none if self.paired is None else load_mapped(self.paired)[side]
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,12 @@ def objects_of_cell(cell: Cell, task: LinkTask) -> KnownObjects:
             held[holding] |= np.uint64(1 << bit)
     seeds = Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held)
     aliases = task.snapshot.read_cell("object_aliases", cell, ["object_id"]).column("object_id").to_numpy()
-    free = ~is_among(ids, task.paired_ids("ours"))
-    return KnownObjects(seeds if free.all() else _take_seeds(seeds, free), retired, np.concatenate([ids, aliases]))
+    taken, paired = [ids, aliases], task.paired_ids("ours")
+    if len(paired):
+        gone = is_among(retired.object_id, paired)
+        taken.append(retired.object_id[gone])
+        seeds, retired = _take_seeds(seeds, ~is_among(ids, paired)), retired.take(~gone)
+    return KnownObjects(seeds, retired, np.concatenate(taken))
 
 
 def _take_seeds(seeds: Seeds, which: np.ndarray) -> Seeds:

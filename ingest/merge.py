@@ -18,11 +18,10 @@ import pyarrow as pa
 
 from skydb import database
 from skydb.calibration.apply import ImageTerms
-from skydb.calibration.derive import ImageSources
 from skydb.calibration.mapped import save_mapped
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
-from skydb.errors import CommitConflict, DataError, UsageError
+from skydb.errors import DataError, UsageError
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Workers
 from skydb.schema.declaration import table_of
@@ -34,11 +33,11 @@ from skydb.store.compact import compact as fold
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
-from skydb.store.parquet import sort_rows
+from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, drop_uncommitted, scratch
 from skydb.store.snapshot import Snapshot
 
-from .addstar import LARGEST_RADIUS_ARCSEC
+from .addstar import checked_radius
 from .batch import DEFAULT_RADIUS_ARCSEC
 from .job import Clock, StepProgress
 from .merging.coming import Coming, coming_from, log_after
@@ -46,9 +45,7 @@ from .merging.pairing import pair_objects
 from .merging.spilling import Spilled, SpillTask, spill_cell
 from .merging.writing import MergedCell, MergeTask, alias_work, store_aliases, write_merged_cell
 from .reach import Reach, reach_of
-from .writing import CellWork, WriteTask, WrittenCell
-
-ATTEMPTS = 10
+from .writing import CellWork, WrittenCell, store_tables, write_task
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,8 @@ class MergeReport:
 
 def merge(
     db: Database | str | PathLike[str], source: Database | str | PathLike[str], *, at: int | str | None = None,
-    radius_arcsec: float = DEFAULT_RADIUS_ARCSEC, compact: bool = True, workers: Workers = None,
-    cluster: object = None, progress: StepProgress | None = None,
+    radius_arcsec: float | None = None, compact: bool = True, workers: Workers = None, cluster: object = None,
+    progress: StepProgress | None = None,
 ) -> MergeReport:  # fmt: skip
     """Bring another database into one, in one commit: images, measurements, objects, declared rows, solutions, log.
 
@@ -113,7 +110,7 @@ def merge(
     at
         Snapshot or tag of the other one; None: the newest.
     radius_arcsec : arcsec
-        Objects nearer than this may be one.
+        Objects nearer than this may be one; None: 1 arcsec.
     compact
         Split cells over their limit and fold deltas afterwards.
     workers, cluster
@@ -141,14 +138,12 @@ def merge(
     if into.id == other.id:
         what = "it is the same database" if into.root == other.root else "one is a copy of the other, by its identity"
         raise UsageError(what, str(other.root), "merge databases that were created apart")
-    if not 0 < radius_arcsec <= LARGEST_RADIUS_ARCSEC:
-        limit = f"more than 0 and at most {LARGEST_RADIUS_ARCSEC:g}"
-        raise UsageError(f"a radius of {radius_arcsec} arcsec", None, f"give arcseconds, {limit}")
+    radius = checked_radius(radius_arcsec) or DEFAULT_RADIUS_ARCSEC
     command = ["merge", str(into.root), str(other.root), *(["--at", str(at)] if at is not None else [])]
-    command += ["--radius", f"{radius_arcsec:g}"] if radius_arcsec != DEFAULT_RADIUS_ARCSEC else []
+    command += ["--radius", f"{radius_arcsec:g}"] if radius_arcsec is not None else []
     executor = executor_of(into, workers, cluster)
     name = str(other.root) if isinstance(source, Database) else fspath(source)
-    job = _Merge(into, other, name, other.snapshot(at), radius_arcsec, executor, Clock(progress), one_line(command))
+    job = _Merge(into, other, name, other.snapshot(at), radius, executor, Clock(progress), one_line(command))
     report = job.run()
     if compact and report.snapshot is not None:
         with job.clock.step("compact") as show:
@@ -187,18 +182,13 @@ class _Merge:
     def run(self) -> MergeReport:
         """Merge, again from the new state where another writer comes first."""
         with scratch(self.into.root) as place:
-            for _ in range(ATTEMPTS - 1):
-                try:
-                    return self._attempt(place)
-                except CommitConflict:
-                    drop_uncommitted(self.into.root, place.path)
-            return self._attempt(place)
+            return until_committed(
+                partial(self._attempt, place), after_conflict=partial(drop_uncommitted, self.into.root, place.path)
+            )
 
     def _attempt(self, place: Scratch) -> MergeReport:
         coming = coming_from(self.source, self.into.snapshot())
-        report = MergeReport(
-            self.name, self.source.id, None, coming.images.num_rows, coming.known_images
-        )
+        report = MergeReport(self.name, self.source.id, None, coming.images.num_rows, coming.known_images)
         if coming.is_nothing and not self.source.declared:
             return report
         spilled = self._spilled(coming, place)
@@ -209,7 +199,7 @@ class _Merge:
             )  # fmt: skip
             work = pair_objects(
                 coming.base, reach, spilled, place.path, self.executor, source_id=self.source.database_id,
-                radius_arcsec=self.radius_arcsec, merged_before=coming.known_images > 0, progress=progress,
+                radius_arcsec=self.radius_arcsec, progress=progress,
             )  # fmt: skip
         reached("merge.matched")
         written = self._written(coming, spilled, reach, work, place)
@@ -241,7 +231,10 @@ class _Merge:
     ) -> _Written:
         base = coming.base.declaring({d.name: table_of(d.name, d.text) for d in coming.declarations})
         with self.clock.step("write") as progress:
-            task = MergeTask(_write_task(coming, base, spilled, place), spilled, self.source.database_id)
+            terms = ImageTerms.of(coming.images, coming.images_cal)
+            photcodes = PhotcodeTerms.from_table(coming.photcodes.to_arrow())
+            writing = write_task(base, place, spilled.measurements, terms, photcodes)
+            task = MergeTask(writing, spilled, self.source.database_id)
             cells = tuple(map_cells(
                 self.executor, partial(write_merged_cell, task=task), base, work, progress=progress
             ))  # fmt: skip
@@ -278,16 +271,6 @@ class _Merge:
         )  # fmt: skip
 
 
-def _write_task(coming: Coming, base: Snapshot, spilled: Spilled, place: Scratch) -> WriteTask:
-    """Put what the writing tasks read of images where they map it."""
-    images, sources = (place.path / f"{name}-{base.id}.arrow" for name in ("images", "sources"))
-    terms = ImageTerms.of(coming.images, coming.images_cal)
-    terms.save(images)
-    ImageSources.stored(base, terms).save(sources)
-    photcodes = PhotcodeTerms.from_table(coming.photcodes.to_arrow())
-    return WriteTask(base, place, spilled.measurements, images, sources, photcodes, defer=False)
-
-
 def _tables(coming: Coming, spilled: Spilled, base: Snapshot, place: Scratch) -> tuple[DataFile, ...]:
     """Write the rows of the global tables that come."""
     counts = [spilled.n_measurements.get(i, 0) for i in coming.images_cal.column("image_id").to_pylist()]
@@ -296,7 +279,7 @@ def _tables(coming: Coming, spilled: Spilled, base: Snapshot, place: Scratch) ->
     tables = {"images": coming.images, "images_cal": solutions, "exposures": coming.exposures}
     if coming.brings_photcodes:
         tables["photcodes"] = coming.photcodes.to_arrow()
-    return tuple(place.store(base, sort_rows(rows, name), name) for name, rows in tables.items() if rows.num_rows)
+    return store_tables(tables, base, place)
 
 
 def _calibration(coming: Coming) -> Calibration | None:

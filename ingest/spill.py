@@ -19,10 +19,16 @@ FILE = "_file"
 
 @dataclass(frozen=True)
 class Spill:
-    """One spill file and how many rows it holds."""
+    """One spill file, how many rows it holds, and their lowest and highest founding pixel."""
 
     path: Path
     rows: int
+    lowest: int
+    highest: int
+
+    def may_hold(self, lo: int, hi: int) -> bool:
+        """Say whether founding pixels in [lo, hi) may be among its own."""
+        return bool(self.rows) and self.lowest < hi and self.highest >= lo
 
 
 def write_spill(path: Path, detections: pa.Table, pixels: np.ndarray, files: np.ndarray) -> Spill:
@@ -31,7 +37,8 @@ def write_spill(path: Path, detections: pa.Table, pixels: np.ndarray, files: np.
     rows = detections.append_column(PIXEL, pa.array(pixels)).append_column(FILE, pa.array(files, pa.int32()))
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
         writer.write_table(rows.take(pa.array(order)).combine_chunks())
-    return Spill(path, rows.num_rows)
+    ends = (int(pixels[order[0]]), int(pixels[order[-1]])) if len(order) else (0, 0)
+    return Spill(path, rows.num_rows, *ends)
 
 
 def open_spill(spill: Spill) -> pa.Table:
@@ -52,6 +59,8 @@ class Slice:
 def slices_of(spills: Sequence[Spill], lo: int, hi: int) -> Iterator[Slice]:
     """Yield the part of every spill whose founding pixels lie in [lo, hi)."""
     for number, spill in enumerate(spills):
+        if not spill.may_hold(lo, hi):
+            continue
         rows = open_spill(spill)
         pixels = rows.column(PIXEL).to_numpy()
         first, last = np.searchsorted(pixels, [lo, hi])

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.calibration.apply import ImageTerms
-from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.errors import BusyError
 from skydb.schema.photcodes import Photcodes
@@ -23,7 +22,6 @@ from skydb.store.carried import map_cells
 from skydb.store.changes import Changes, ImageKey, LogEntry
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
-from skydb.store.parquet import sort_rows
 from skydb.store.snapshot import Snapshot
 
 from .batch import ImageBatch, build_batch, first_zero_points
@@ -33,7 +31,7 @@ from .linking import Linked, LinkTask, link_cells
 from .reach import Reach, reach_of
 from .report import FileReport
 from .routing import FileSummary, RoutedBatch
-from .writing import WriteTask, WrittenCell, write_cell
+from .writing import WriteTask, WrittenCell, store_tables, write_cell, write_task
 
 LINKED_ROWS_PER_SECOND, WRITTEN_ROWS_PER_SECOND = 1e6, 1.6e5
 """What one process links and writes, as measured on Tycho-2; rows that a cell holds already count, as it is derived."""
@@ -152,12 +150,8 @@ def _survey_images(base: Base) -> dict[int, np.ndarray]:
 
 
 def _write_task(job: Job, batch: RoutedBatch, base: Base, images_cal: pa.Table) -> WriteTask:
-    """Put what the writing tasks read of images where they map it."""
-    images, sources = batch.place.path / "images.arrow", batch.place.path / "sources.arrow"
     terms = ImageTerms.of(base.images.images, images_cal)
-    terms.save(images)
-    ImageSources.stored(base.snapshot, terms).save(sources)
-    return WriteTask(base.snapshot, batch.place, batch.spills, images, sources, base.terms, job.options.defer)
+    return write_task(base.snapshot, batch.place, batch.spills, terms, base.terms, defer=job.options.defer)
 
 
 def _new_exposures(base: Base) -> pa.Table:
@@ -172,9 +166,7 @@ def _write_tables(batch: RoutedBatch, base: Base, made: dict[str, pa.Table]) -> 
     tables = {"images": base.images.images, **made}
     if base.brings_photcodes:
         tables["photcodes"] = base.photcodes.to_arrow()
-    return tuple(
-        batch.place.store(base.snapshot, sort_rows(rows, name), name) for name, rows in tables.items() if rows.num_rows
-    )
+    return store_tables(tables, base.snapshot, batch.place)
 
 
 def _changes(

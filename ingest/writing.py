@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,22 @@ class WriteTask:
     sources: Path
     photcodes: PhotcodeTerms
     defer: bool
+
+
+def write_task(
+    snapshot: Snapshot, place: Scratch, spills: Sequence[Spill], terms: ImageTerms, photcodes: PhotcodeTerms, *,
+    defer: bool = False,
+) -> WriteTask:  # fmt: skip
+    """Put what the writing tasks read of the new images, and of all, where they map it."""
+    images, sources = (place.path / f"{name}-{snapshot.id}.arrow" for name in ("images", "sources"))
+    terms.save(images)
+    ImageSources.stored(snapshot, terms).save(sources)
+    return WriteTask(snapshot, place, tuple(spills), images, sources, photcodes, defer)
+
+
+def store_tables(tables: Mapping[str, pa.Table], snapshot: Snapshot, place: Scratch) -> tuple[DataFile, ...]:
+    """Store the new rows of global tables, by table, where there are any."""
+    return tuple(place.store(snapshot, sort_rows(rows, name), name) for name, rows in tables.items() if rows.num_rows)
 
 
 @dataclass(frozen=True)

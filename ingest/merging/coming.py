@@ -6,7 +6,6 @@ out. So what the log says of a file's rows stays true, and a second merge brings
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,9 +18,8 @@ from skydb.errors import DataError
 from skydb.kernels.distinct import is_among
 from skydb.schema.declaration import declaration_text
 from skydb.schema.photcodes import Photcodes
-from skydb.store.catalog import alive, reading
 from skydb.store.changes import Declaration, ImageKey, LogEntry
-from skydb.store.history import LOG_COLUMNS, digests_of_images, log_entry, logged_files
+from skydb.store.history import digests_of_images, every_entry, logged_files
 from skydb.store.snapshot import Snapshot
 
 
@@ -97,15 +95,10 @@ def coming_from(source: Snapshot, base: Snapshot) -> Coming:
 
 def _log_of(source: Snapshot, base: Snapshot, digests: set[str]) -> tuple[dict[str, LogEntry], dict[str, LogEntry]]:
     """Return the source's entries of files that bring images, or never had any; and the base's of the former."""
-    with reading(source.root) as connection:
-        entries = [log_entry(row) for row in _every_entry(connection, source.id)]
+    entries = every_entry(source)
     there = logged_files(base, [entry.digest for entry in entries])
     coming = {e.digest: e for e in entries if e.digest in digests or not (e.n_images or e.digest in there)}
     return coming, {digest: entry for digest, entry in there.items() if digest in coming}
-
-
-def _every_entry(connection: sqlite3.Connection, at: int) -> list[tuple[object, ...]]:
-    return connection.execute(f"SELECT {LOG_COLUMNS} FROM ingest_log WHERE {alive(at)} ORDER BY digest").fetchall()
 
 
 def _check_read_alike(log: Mapping[str, LogEntry], there: Mapping[str, LogEntry]) -> None:

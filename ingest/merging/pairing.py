@@ -8,7 +8,7 @@ together: they take no part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,7 @@ FOUNDER = ("object_id", "founder_image_id", "founder_det_id")
 class Pairs:
     """Objects that are one since an earlier merge; every array is (K,).
 
-    `theirs` lies in a spill of objects, at `row`; `ours` is its id here.
+    `theirs` lies in a spill of objects, at `row`; `ours` is its id here, of an object that lives or has retired.
     """
 
     theirs: np.ndarray
@@ -51,13 +51,12 @@ class Pairs:
     def concat(parts: Sequence[Pairs]) -> Pairs:
         """Return the pairs of several cells."""
         none = np.empty(0, dtype=np.int64)
-        return Pairs(*(np.concatenate([none, *(getattr(p, n) for p in parts)])
-                       for n in ("theirs", "ours", "spill", "row")))  # fmt: skip
+        return Pairs(*(np.concatenate([none, *(getattr(p, f.name) for p in parts)]) for f in fields(Pairs)))
 
 
 def pair_objects(
     base: Snapshot, reach: Reach, spilled: Spilled, folder: Path, executor: Executor, *, source_id: str,
-    radius_arcsec: float, merged_before: bool, progress: Progress | None = None,
+    radius_arcsec: float, progress: Progress | None = None,
 ) -> tuple[CellWork, ...]:  # fmt: skip
     """Return, cell by cell, which objects of the spills go there and which ids they get; founders found new objects.
 
@@ -67,13 +66,9 @@ def pair_objects(
         The cells that may take objects.
     source_id
         The database from which they come.
-    merged_before
-        Whether some of that database may be here already.
     """
-    pairs = Pairs.concat([])
-    if merged_before:
-        find = partial(_pairs_of_cell, base=base, spilled=spilled, source_id=source_id)
-        pairs = Pairs.concat(list(map_cells(executor, find, base, reach.cells)))
+    find = partial(_pairs_of_cell, base=base, spilled=spilled, source_id=source_id)
+    pairs = Pairs.concat(list(map_cells(executor, find, base, reach.cells)))
     one, none = np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64)
     task = LinkTask(
         base, folder, spilled.objects, one, one, Images(np.array([radius_arcsec])), {}, np.ones(1, dtype=bool), none,
@@ -87,7 +82,7 @@ def _save(pairs: Pairs, folder: Path) -> Path | None:
     if not len(pairs.theirs):
         return None
     path = folder / f"{new_name()}.arrow"
-    save_mapped(path, {"theirs": pairs.theirs, "ours": pairs.ours})
+    save_mapped(path, {"theirs": np.sort(pairs.theirs), "ours": np.sort(pairs.ours)})
     return path
 
 
@@ -99,13 +94,11 @@ def _pairs_of_cell(cell: Cell, *, base: Snapshot, spilled: Spilled, source_id: s
     aliases = base.read_cell("object_aliases", cell)
     came = _given_by(aliases, source_id)
     went = [_given_by(piece.rows, base.database_id) for piece in slices_of(spilled.aliases, cell.lo, cell.hi)]
-    seeds = base.read_cell("object_seeds", cell, list(FOUNDER))
-    founded = [int_column(seeds, name) for name in FOUNDER]
-    parts = []
+    seeds, parts = base.read_cell("object_seeds", cell, list(FOUNDER)), []
     for piece in slices_of(spilled.objects, cell.lo, cell.hi):
         ids, row = int_column(piece.rows, "object_id"), piece.start + np.arange(piece.rows.num_rows)
         left = np.ones(len(ids), dtype=bool)
-        for theirs, ours in (came, *((new, old) for old, new in went), _kept(piece.rows, founded)):
+        for theirs, ours in (came, *((new, old) for old, new in went), _kept(piece.rows, seeds)):
             order = np.argsort(theirs, kind="stable")
             hit = np.flatnonzero(left & is_among(ids, theirs[order]))
             left[hit] = False
@@ -120,12 +113,14 @@ def _given_by(aliases: pa.Table, database_id: str) -> tuple[np.ndarray, np.ndarr
     return int_column(own, "object_id"), int_column(own, "stands_for")
 
 
-def _kept(objects: pa.Table, founded: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _kept(objects: pa.Table, seeds: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Return the objects that are here under their own ids, founded by the same detections."""
-    ours = {key: key[0] for key in zip(*(column.tolist() for column in founded), strict=True)}
-    theirs = zip(*(int_column(objects, name).tolist() for name in FOUNDER), strict=True)
-    same = np.array([key[0] for key in theirs if key in ours], dtype=np.int64)
-    return same, same
+    ours, theirs = ([int_column(rows, name) for name in FOUNDER] for rows in (seeds, objects))
+    order = np.argsort(ours[0])
+    there = np.flatnonzero(is_among(theirs[0], ours[0][order]))
+    at = order[np.searchsorted(ours[0][order], theirs[0][there])]
+    same = there[(ours[1][at] == theirs[1][there]) & (ours[2][at] == theirs[2][there])]
+    return theirs[0][same], theirs[0][same]
 
 
 def _with_pairs(work: Sequence[CellWork], reach: Reach, pairs: Pairs, folder: Path) -> tuple[CellWork, ...]:

@@ -107,8 +107,10 @@ def _coming_rows(source: Snapshot, cell: Cell, images: np.ndarray) -> pa.Table:
     """Return the raw measurements of a cell that are of some images (ascending), as `measurements` is sorted."""
     parts = [MEASUREMENTS.empty().replace_schema_metadata()]
     for file in source.files("measurements", cell):
-        part = read_file(source.stored(file)).replace_schema_metadata()
-        parts.append(part.filter(pa.array(is_among(int_column(part, "image_id"), images))))
+        stored = source.stored(file)
+        comes = is_among(int_column(read_file(stored, ["image_id"]), "image_id"), images)
+        if comes.any():
+            parts.append(read_file(stored).replace_schema_metadata().filter(pa.array(comes)))
     rows = pa.concat_tables(parts, promote_options="default")
     keys = [rows.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
     return rows.take(pa.array(np.lexsort(keys)))

@@ -20,7 +20,7 @@ from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
 from ..rows.storing import new_rows
-from ..spill import FILE, PIXEL, open_spill
+from ..spill import FILE, PIXEL, Spill, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
 from .spilling import COUNT, FIRST, Spilled
 
@@ -62,7 +62,7 @@ class MergedCell:
 
 def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     """Write the measurements, the seeds and the declared rows of the objects that go to one cell."""
-    objects = _objects_of(CellRows.concat([CellRows.load(work.interior), work.border]), task)
+    objects = _objects_of(CellRows.concat([CellRows.load(work.interior), work.border]), _retired(work.cell, task), task)
     founds = objects.column(FOUNDS).to_numpy()
     raw = _measurements_of(objects, task)
     seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
@@ -80,8 +80,19 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     )  # fmt: skip
 
 
-def _objects_of(rows: CellRows, task: MergeTask) -> pa.Table:
-    """Return the objects with their ids here; those that would be new and bring no measurement stay away."""
+def _retired(cell: Cell, task: MergeTask) -> np.ndarray:
+    """Return the objects of a cell that have retired, ascending."""
+    seeds = task.write.snapshot.read_cell("object_seeds", cell, ["object_id", "retired"])
+    gone = seeds.filter(pc.fill_null(seeds.column("retired"), False))
+    return np.sort(int_column(gone, "object_id"))
+
+
+def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> pa.Table:
+    """Return the objects with their ids here; those that would be new and bring no measurement stay away.
+
+    One that has `retired` here is founded again.
+    """
+    rows = replace(rows, founders=rows.founders | is_among(rows.object_id, retired))
     parts, names = [_no_objects()], [*OBJECT_SEEDS.names, FIRST, COUNT]
     for number in distinct(rows.spill):
         mine = np.flatnonzero(rows.spill == number)
@@ -142,7 +153,7 @@ def _aliases_of(objects: pa.Table, task: MergeTask) -> tuple[np.ndarray, np.ndar
     old, new, database = [theirs[other]], [ours[other]], [task.source_id] * int(other.sum())
     order = np.argsort(theirs)
     for spill in task.spilled.aliases:
-        for part in _near(open_spill(spill), theirs[order]):
+        for part in _near(spill, theirs[order]):
             alias, target = int_column(part, "object_id"), int_column(part, "stands_for")
             now = ours[order][np.searchsorted(theirs[order], target)]
             keep = alias != now
@@ -152,9 +163,10 @@ def _aliases_of(objects: pa.Table, task: MergeTask) -> tuple[np.ndarray, np.ndar
     return np.concatenate(old), np.concatenate(new), tuple(database)
 
 
-def _near(rows: pa.Table, ids: np.ndarray) -> Iterator[pa.Table]:
+def _near(spill: Spill, ids: np.ndarray) -> Iterator[pa.Table]:
     """Yield the rows of a spill whose pixel is one of some ids (ascending)."""
-    if len(ids):
+    if len(ids) and spill.may_hold(int(ids[0]), int(ids[-1]) + 1):
+        rows = open_spill(spill)
         pixels = rows.column(PIXEL).to_numpy()
         first, last = np.searchsorted(pixels, ids[0]), np.searchsorted(pixels, ids[-1], side="right")
         part = rows.slice(first, last - first)
@@ -167,7 +179,7 @@ def _declared_files(cell: Cell, objects: pa.Table, task: MergeTask) -> tuple[lis
     theirs = int_column(objects, "object_id")
     order = np.argsort(theirs)
     for name, spills in task.spilled.declared.items():
-        parts = [p for spill in spills for p in _near(open_spill(spill), theirs[order]) if p.num_rows]
+        parts = [p for spill in spills for p in _near(spill, theirs[order]) if p.num_rows]
         if not parts:
             continue
         rows = pa.concat_tables(parts, promote_options="default").drop_columns([PIXEL, FILE])

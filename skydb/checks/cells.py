@@ -179,6 +179,10 @@ def _check_seeds(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> N
         objects = distinct(rows["object_id"][lost])
         what = f"{len(objects)} objects have measurements and no seed, such as {objects[0]}"
         at.found("seed-missing", what, "object_seeds", rows=len(objects))
+    living = retired & is_among(ids, np.sort(rows["object_id"]))
+    if living.any():
+        what = f"{int(living.sum())} objects with measurements have retired, such as {ids[living][0]}"
+        at.found("seed-missing", what, "object_seeds", rows=int(living.sum()))
     held = among(columns, [rows["object_id"], rows["image_id"], rows["det_id"]])
     _, there = images.rows_of(columns[1])
     gone = there & ~held & ~retired

@@ -89,8 +89,8 @@ KINDS = {kind.name: kind for kind in (
     Kind("id-outside", CELLS, "rows of a cell's file belong to another cell", REPAIR, _LOST),
     Kind("object-twice", CELLS, "an object has two rows in `object_seeds`, `objects`, or of one band and source in "
          "`object_bands`", REPAIR, f"{_DERIVED}; keeps the older of two seeds"),
-    Kind("seed-missing", CELLS, "an object has measurements and no seed", REPAIR,
-         "founds it again by the measurement that lies in its pixel, else by its first"),
+    Kind("seed-missing", CELLS, "an object has measurements and no seed, or one that says that it has none", REPAIR,
+         "founds it again by the measurement that lies in its pixel, else by its first, or lets it live"),
     Kind("founder-missing", CELLS, "the measurement that founded an object is not among its own, though its image is "
          "there", REPAIR, "as for seed-missing"),
     Kind("objects-differ", CELLS, "`objects` or `object_bands` of a cell that waits for no refresh do not hold its "

@@ -23,7 +23,7 @@ FOUNDING = ("object_id", "image_id", "det_id", "mjd", "ra_raw", "dec_raw")
 
 @dataclass(frozen=True)
 class MendedSeeds:
-    """Seeds as they are to be, and how many of them are new, have another founder, or retired; `guessed` of the new."""
+    """Seeds as they are to be; how many are new, have another founder, retired or live again; `guessed` of the new."""
 
     rows: pa.Table
     made: int
@@ -105,9 +105,9 @@ def _refounded(seeds: pa.Table, measured: pa.Table, founders: pa.Table, images: 
 
 
 def _retired(seeds: pa.Table, held: Ints) -> tuple[pa.Table, int]:
-    """Retire the objects that have no measurements left."""
+    """Retire the objects that have no measurements, and no others."""
     was = seeds["retired"].fill_null(False).to_numpy(zero_copy_only=False)
-    now = was | ~is_among(int_column(seeds, "object_id"), held)
+    now = ~is_among(int_column(seeds, "object_id"), held)
     if (now == was).all():
         return seeds, 0
     at, column = seeds.column_names.index("retired"), pa.array(now)

@@ -10,7 +10,6 @@ from skydb.kernels.distinct import distinct, is_among
 from skydb.sky.partition import merge_ranges
 
 from .arrays import numbers_of
-from .cells import Cell
 from .snapshot import Snapshot
 
 Ids = NDArray[np.int64]
@@ -21,11 +20,13 @@ def current_ids(snapshot: Snapshot, ids: Ids) -> Ids:
 
     An id that several databases gave to different objects stands for none of them.
     """
-    now = ids.copy()
-    for cell in _cells_with_aliases(snapshot, ids):
+    now, wanted = ids.copy(), distinct(ids)
+    ranges = merge_ranges(np.stack([wanted, wanted + 1], axis=1))
+    cells = snapshot.cells(ranges)
+    for cell, files in zip(cells, snapshot.files_of_cells("object_aliases", cells), strict=True):
+        if not files:
+            continue
         mine = (ids >= cell.lo) & (ids < cell.hi)
-        wanted = distinct(ids[mine])
-        ranges = merge_ranges(np.stack([wanted, wanted + 1], axis=1))
         aliases = snapshot.read_cell("object_aliases", cell, ["object_id", "stands_for"], ranges=ranges)
         if aliases.num_rows:
             old, new = _unambiguous(aliases)
@@ -35,14 +36,6 @@ def current_ids(snapshot: Snapshot, ids: Ids) -> Ids:
             rows = np.flatnonzero(mine)[is_among(ids[mine], old)]
             now[rows] = new[np.searchsorted(old, ids[rows])]
     return now
-
-
-def _cells_with_aliases(snapshot: Snapshot, ids: Ids) -> list[Cell]:
-    """Return the cells of some ids that hold any aliases."""
-    holding = {(file.norder, file.npix) for file in snapshot.files("object_aliases")}
-    cells = [cell for cell in snapshot.cells() if cell.key in holding]
-    every = np.sort(ids)
-    return [c for c in cells if np.searchsorted(every, c.lo) < np.searchsorted(every, c.hi)]
 
 
 def _unambiguous(aliases: pa.Table) -> tuple[Ids, Ids]:

@@ -354,7 +354,10 @@ DAMAGES: dict[str, list[Damage]] = {
         rewritten("measurements_cal", lambda rows: rows.slice(1)),
     ],
     "object-twice": [twice("object_seeds"), twice("objects"), twice("object_bands")],
-    "seed-missing": [rewritten("object_seeds", lambda rows: rows.slice(1))],
+    "seed-missing": [
+        rewritten("object_seeds", lambda rows: rows.slice(1)),
+        rewritten("object_seeds", lambda rows: with_value(rows, "retired", 0, True)),
+    ],
     "founder-missing": [rewritten("object_seeds", lambda rows: with_value(rows, "founder_det_id", 0, 987654))],
     "objects-differ": [
         rewritten("objects", lambda rows: with_value(rows, "n_measurements", 0, 99)),

@@ -153,6 +153,9 @@ def check_conservation(db: Database) -> None:
         assert entry["n_measurements"] == rows_of.get(entry["digest"], 0) + entry["n_deleted_measurements"]
         if entry["digest"] in untouched:  # an object keeps its founder when its images are deleted, and come back
             assert entry["n_new"] == founded.get(entry["digest"], 0)
+    if held["object_seeds"] is not None:
+        gone = held["object_seeds"].filter(held["object_seeds"]["retired"])["object_id"]
+        assert not set(gone.to_pylist()) & set(held["measurements"]["object_id"].to_pylist()), "retired, and measured"
     by_image: dict[int, int] = {}
     for image in held["measurements"]["image_id"].to_pylist() if held["measurements"] is not None else []:
         by_image[image] = by_image.get(image, 0) + 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from tests.ingest.skies import (
 )
 from tests.ingest.tables import REFERENCE, mapping_of
 from tests.parallel.simulated import SimulatedExecutor
+from tests.store.test_aliases import add_aliases
 
 PLACES = [(0.0, 10.0), (360.0, -41.0), (45.0, 0.0), (0.0, 89.9995)]
 """Fields in which cells of several orders meet; one about a pole."""
@@ -79,8 +79,8 @@ def partition(db: Database) -> set[frozenset[tuple[int, int]]]:
 
 def paired_slowly(base: Database, source: Database) -> dict[int, int]:
     """The id that every object of the source gets in the base, by the rules of association spelled out."""
-    ours, theirs = (all_rows(db, "object_seeds").filter(pc.invert(all_rows(db, "object_seeds")["retired"]))
-                    for db in (base, source))  # fmt: skip
+    seeds = [all_rows(db, "object_seeds") for db in (base, source)]
+    ours, theirs = (rows.filter(pc.invert(rows["retired"])) for rows in seeds)
     ids = int_column(theirs, "object_id")
     ra, dec = float_column(theirs, "assoc_ra"), float_column(theirs, "assoc_dec")
     answer = associate_slowly(
@@ -227,6 +227,25 @@ def test_deleted_image_comes_back_by_a_merge(tmp_path: Path, pair: tuple[list[Pa
     assert fsck(base, deep=True, workers=1).findings == ()
 
 
+@pytest.mark.parametrize("what", ["what came", "what was here", "all"])
+def test_objects_whose_measurements_were_deleted_live_again_under_their_ids(
+    two: tuple[Database, Database], pair: tuple[list[Path], list[Path]], what: str
+) -> None:
+    """They had retired: a second merge brings them back, with those that they had joined, and nobody else."""
+    base, source = two
+    merge(base, source, workers=1)
+    was, aliases = objects_of_measurements(base), all_rows(base, "object_aliases").num_rows
+    gone = {"what came": pair[1], "what was here": pair[0], "all": [*pair[0], *pair[1]]}[what]
+    skydb.delete(base, files=[str(path) for path in gone], workers=1)
+    merge(base, source, workers=1)
+    theirs = objects_of_measurements(source)
+    now = objects_of_measurements(base)
+    assert {key: now[key] for key in theirs} == {key: was[key] for key in theirs}
+    assert all_rows(base, "object_aliases").num_rows == aliases
+    check_conservation(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
 def test_solutions_of_both_are_kept(two: tuple[Database, Database]) -> None:
     base, source = two
     applied(source, 0.125)
@@ -302,8 +321,6 @@ def test_id_that_is_taken_here_moves_to_the_next_free_one(tmp_path: Path) -> Non
     base, source = ingested(tmp_path / "a.sky", files[:1]), ingested(tmp_path / "b.sky", files[1:])
     lonely = next(old for old, new in paired_slowly(base, source).items() if old == new)
     assert int(pixel_of(*_place_of(source, lonely))) == lonely
-    from tests.store.test_aliases import add_aliases
-
     add_aliases(base, {lonely: sorted(set(objects_of_measurements(base).values()))[0]})
     merge(base, source, workers=1)
     key = next(k for k, owner in objects_of_measurements(source).items() if owner == lonely)
@@ -346,21 +363,13 @@ def test_copy_of_the_database_and_itself_are_refused(tmp_path: Path) -> None:
         merge(base, new_database(tmp_path / "b.sky"), radius_arcsec=-1)
 
 
-def _other_photcode(source: Database, folder: Path) -> None:
-    (folder / "p.txt").write_text("3 q sec 0 0 0 - - 0 0 -\n103 X.q dep 20.0 -0.1 0 - - 0 0 q\n")
-    import_photcodes(source, folder / "p.txt")
-
-
-@pytest.mark.parametrize(("harm", "said"), [(_other_photcode, "photcode")])
-def test_photcode_that_is_another_here_is_refused_and_nothing_changes(
-    tmp_path: Path, harm: Callable[[Database, Path], None], said: str
-) -> None:
+def test_photcode_that_is_another_here_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     base, source = new_database(tmp_path / "a.sky"), new_database(tmp_path / "b.sky")
-    (tmp_path / "q.txt").write_text("3 q sec 0 0 0 - - 0 0 -\n103 X.q dep 21.0 -0.1 0 - - 0 0 q\n")
-    import_photcodes(base, tmp_path / "q.txt")
-    harm(source, tmp_path)
+    for db, zero_point in ((base, 21.0), (source, 20.0)):
+        (tmp_path / "q.txt").write_text(f"3 q sec 0 0 0 - - 0 0 -\n103 X.q dep {zero_point} -0.1 0 - - 0 0 q\n")
+        import_photcodes(db, tmp_path / "q.txt")
     head = base.snapshot().id
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=r"X.q.*zero_point_mmag 21000 against 20000"):
         merge(base, source, workers=1)
     assert base.snapshot().id == head
 
@@ -384,7 +393,7 @@ def test_conflicts_are_told_after_many_attempts(
         raise CommitConflict("another writer came first")
 
     monkeypatch.setattr(Database, "commit", refused)
-    monkeypatch.setattr("skydb.ingest.merge.ATTEMPTS", 2)
+    monkeypatch.setattr("skydb.store.retries.ATTEMPTS", 2)
     with pytest.raises(CommitConflict):
         merge(base, source, workers=1)
     check_nothing_is_left_over(base)

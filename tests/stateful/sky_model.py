@@ -113,18 +113,23 @@ class Model:
         return Model(object_of, seeds, frozenset(revived), mcal, self.stale or defer, self.aliases)
 
     def merged(self, other: Model) -> Model:
-        """Merge a database of other exposures: its objects are associated as the detections of one image are."""
-        ids = np.array(sorted(other.seeds), dtype=np.int64)
+        """Merge a database of other exposures: its objects are associated as the detections of one image are.
+
+        One that the same detection founded here too is that one, also if it has retired.
+        """
+        same = {i for i, at in other.seeds.items() if self.seeds.get(i) == at}
+        ids = np.array(sorted(other.seeds.keys() - same), dtype=np.int64)
         ra, dec = np.array([other.seeds[i] for i in ids.tolist()]).reshape(-1, 2).T
-        live = {i: at for i, at in self.seeds.items() if i not in self.retired}
+        live = {i: at for i, at in self.seeds.items() if i not in self.retired | same}
         places = np.array(list(live.values())).reshape(-1, 2)
         answer = associate_slowly(
             Detections(ra, dec, np.zeros(len(ids), dtype=np.int64), ids, ids), Images(np.array([RADIUS_ARCSEC])),
-            Seeds(np.array(list(live), dtype=np.int64), places[:, 0], places[:, 1]), taken=tuple(self.aliases),
-            retired=tuple(self.retired),
+            Seeds(np.array(list(live), dtype=np.int64), places[:, 0], places[:, 1]),
+            taken=(*self.aliases, *same), retired=tuple(self.retired - same),
         )  # fmt: skip
-        now = dict(zip(ids.tolist(), answer.object_id.tolist(), strict=True))
+        now = dict(zip(ids.tolist(), answer.object_id.tolist(), strict=True)) | {i: i for i in same}
         founded = {now[i]: other.seeds[i] for i, new in zip(ids.tolist(), answer.is_new, strict=True) if new}
+        founded |= {i: other.seeds[i] for i in same & self.retired}
         return Model(
             self.object_of | {key: now[number] for key, number in other.object_of.items()}, self.seeds | founded,
             self.retired - set(founded), self.mcal | other.mcal, self.stale,

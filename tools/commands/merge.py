@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..arguments import arcsec
 from ..output import cluster_option, emit, json_option, steps, workers_option
 
 
@@ -11,13 +12,12 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 @click.argument("db", type=click.Path())
 @click.argument("sources", nargs=-1, required=True, type=click.Path())
 @click.option("--at", metavar="SNAPSHOT|TAG", help="Of the other database; by default its newest.")
-@click.option("--radius", "radius_arcsec", type=float, default=1.0, show_default=True, metavar="ARCSEC",
-              help="Objects nearer than this may be one.")  # fmt: skip
+@click.option("--radius", metavar="ARCSEC", help="Objects nearer than this may be one; by default 1 arcsec.")
 @workers_option
 @cluster_option
 @json_option
 def command(
-    db: str, sources: tuple[str, ...], at: str | None, radius_arcsec: float, workers: int | None, cluster: str | None,
+    db: str, sources: tuple[str, ...], at: str | None, radius: str | None, workers: int | None, cluster: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Bring the databases SOURCES into DB, one after another, each in one commit.
@@ -27,6 +27,7 @@ def command(
     """
     from skydb.ingest.merge import merge
 
+    radius_arcsec = None if radius is None else arcsec(radius)
     for source in sources:
         with steps() as show:
             report = merge(
