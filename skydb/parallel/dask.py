@@ -120,12 +120,16 @@ def connect(address: str) -> Any:
     """
     try:
         from distributed import Client
+        from distributed.comm.addressing import parse_address, parse_host_port
     except ImportError as error:
         raise UsageError("Dask is not installed", "--cluster", INSTALL) from error
     known = _clients.get(address)
     if known is not None and known.status == "running":
         return known
     try:
+        scheme, place = parse_address(address)
+        if scheme in ("tcp", "tls"):
+            parse_host_port(place)  # a client of no port does not end well
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         todo = "start one with `dask scheduler`, and give the address that it prints, such as tcp://10.0.0.1:8786"

@@ -58,6 +58,9 @@ _WORDS = (
 RESERVED = frozenset(_WORDS.split())
 """Words that SQL does not take for a name."""
 
+_DUCKDB_NAMES = re.compile(r"main|temp|system|memory|information_schema|(duckdb|pg|pragma|sqlite)_.*")
+"""Names of DuckDB's own schemas, databases and tables."""
+
 
 def shipped() -> dict[str, Table]:
     """Return the declarations that come with skydb, by name."""
@@ -177,7 +180,7 @@ def _check_names(name: str, dvo: str | None, where: str) -> None:
         raise UsageError(f"{dvo!r} is no name", where, "use letters, digits and '_', a letter first")
     taken = {*RESERVED, *(taken for table in TABLES.values() for taken in names_of(table))}
     for word in (name, *([dvo] if dvo else [])):
-        if word.lower() in taken:
+        if word.lower() in taken or _DUCKDB_NAMES.fullmatch(word.lower()):
             raise UsageError(f"{word!r} is a table of skydb or a word of SQL", where, "choose another name")
 
 

@@ -38,6 +38,16 @@ def test_damage_ends_with_3_until_it_is_mended(db: Database, capsys: pytest.Capt
     assert run(capsys, str(db.root))[0] == 0
 
 
+def test_repair_that_gave_rows_up_ends_with_3_and_the_next_check_with_0(
+    db: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path_of(db, file_of(db, "measurements")).unlink()
+    code, said = run(capsys, str(db.root), "--repair")
+    assert code == 3
+    assert "lost    table measurements" in said
+    assert run(capsys, str(db.root))[0] == 0
+
+
 def test_lost_catalog_says_how_it_comes_back(db: Database, capsys: pytest.CaptureFixture[str]) -> None:
     (db.root / CATALOG).unlink()
     code, said = run(capsys, str(db.root))

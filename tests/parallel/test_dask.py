@@ -182,8 +182,9 @@ def test_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(dask, "CONNECT_SECONDS", 1)
     with pytest.raises(UsageError, match=r"tcp://127.0.0.1:9: no Dask scheduler answers; start one"):
         executor_for(cluster="tcp://127.0.0.1:9")
-    with pytest.raises(UsageError, match="no Dask scheduler answers"):
-        executor_for(cluster="no address")
+    for address in ("no address", "127.0.0.1", "tcp://127.0.0.1:port"):
+        with pytest.raises(UsageError, match="no Dask scheduler answers"):
+            executor_for(cluster=address)
     with pytest.raises(UsageError, match="3 is no cluster"):
         executor_for(cluster=3)
 

@@ -83,6 +83,8 @@ def test_reserved_words_are_those_of_duckdb() -> None:
     ({**SPECTRA, "name": "objects"}, "'objects' is a table of skydb or a word of SQL"),
     ({**SPECTRA, "name": "average"}, "'average' is a table of skydb"),
     ({**SPECTRA, "name": "select"}, "word of SQL"),
+    ({**SPECTRA, "name": "main"}, "word of SQL"),
+    ({**SPECTRA, "name": "pragma_table_info"}, "word of SQL"),
     ({**SPECTRA, "dvo": "Measure"}, "'Measure' is a table of skydb"),
     ({**SPECTRA, "dvo": "my spectra"}, "'my spectra' is no name"),
     ({**SPECTRA, "name": "My Table"}, "'My Table' is no name"),

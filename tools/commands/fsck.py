@@ -20,7 +20,8 @@ def command(
 ) -> int:  # fmt: skip
     """Check DB against itself: its catalog, every byte of every file, keys, links, counts, bounds.
 
-    Nothing is written without --repair or --rebuild-catalog. The exit code is 3 if damage is left.
+    Nothing is written without --repair or --rebuild-catalog. The exit code is 3 if damage is left, or rows
+    had to be given up.
     """
     from skydb.checks.fsck import fsck
     from skydb.checks.rebuild import rebuild_catalog as rebuild
@@ -32,4 +33,4 @@ def command(
         emit({**report.as_dict(), "rebuilt": rebuilt}, as_json=True)
     else:
         emit("\n".join([*([rebuilt.text()] if rebuilt else []), report.text()]))
-    return 0 if report.clean else 3
+    return 0 if report.clean and not report.lost else 3
