@@ -57,6 +57,7 @@ GLOBAL_KINDS = {
     "photcode-missing": ("photcodes",),
 }  # fmt: skip
 """Which global table each finding has put in order."""
+GLOBAL_TABLES = frozenset(name for name, table in TABLES.items() if table.kind == "global")
 COPIED = frozenset({"file-missing", "file-damaged", "old-file-damaged", "backup-damaged"})
 
 
@@ -209,7 +210,7 @@ class _Repair:
         tables |= {name for f in self.findings for name in GLOBAL_KINDS.get(f.kind, ())}
         query = f"SELECT image_id, image_key, exposure_id FROM image_index WHERE {self._alive}"
         keys = {i: (key, e) for i, key, e in connection.execute(query)} if "images" in tables else {}
-        plan = GlobalPlan(self.unreadable, frozenset(t for t in tables if TABLES[t].kind == "global"), known, keys)
+        plan = GlobalPlan(self.unreadable, frozenset(tables & GLOBAL_TABLES), known, keys)
         return mend_globals(self.snapshot, plan, partial(self._older, connection), self.executor)
 
     def _older(self, connection: sqlite3.Connection, table: str) -> list[DataFile]:

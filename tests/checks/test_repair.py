@@ -13,7 +13,7 @@ from skydb.database import Database
 from skydb.deletion import delete
 from skydb.ingest.addstar import addstar
 from skydb.store.history import catalog_table
-from tests.checks.damages import DAMAGES, file_of, flip, path_of, with_table
+from tests.checks.damages import DAMAGES, backwards, file_of, flip, path_of, rows_of, with_table, written_as
 from tests.ingest.skies import assert_same, check_conservation, contents
 
 QUICK = {"manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded"}
@@ -146,6 +146,36 @@ def test_rows_of_further_tables_are_sifted(db: Database, kind: str, number: int,
     report = repaired(db)
     assert report.clean, report.text()
     assert [(loss.table, loss.rows) for loss in report.lost] == [("notes", 1)] * lost
+
+
+@pytest.mark.parametrize("keyed_by", [pytest.param("object", marks=pytest.mark.slow), "measurement"])
+@pytest.mark.parametrize("harm", [flip, pytest.param(Path.unlink, marks=pytest.mark.slow)], ids=["flipped", "missing"])
+def test_damaged_file_of_a_declared_table_is_given_up_and_all_else_mended(
+    db: Database, keyed_by: str, harm: Callable[[Path], None]
+) -> None:
+    before = contents(db)
+    with_table(keyed_by)(db)
+    file = file_of(db, "notes")
+    harm(path_of(db, file))
+    flip(path_of(db, file_of(db, "objects")))
+    report = repaired(db)
+    assert report.clean, report.text()
+    (loss,) = report.lost
+    assert (loss.table, loss.cell, loss.rows) == ("notes", f"{file.norder}/{file.npix}", file.rows)
+    assert (loss.quarantine is None) == (harm is Path.unlink)
+    assert_same(contents(db), before)
+
+
+@pytest.mark.slow
+def test_unsorted_file_of_a_declared_table_is_sorted(db: Database) -> None:
+    with_table("object")(db)
+    file = file_of(db, "notes")
+    before = rows_of(db, file)
+    written_as(db, file, backwards(before), db.snapshot().table("notes"))
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert report.lost == ()
+    assert rows_of(db, file_of(db, "notes")).equals(before)
 
 
 @pytest.mark.slow
