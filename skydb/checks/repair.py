@@ -134,7 +134,7 @@ def _committed(
     db: Database, findings: Sequence[Finding], executor: Executor
 ) -> tuple[tuple[Mended, ...], tuple[Loss, ...]]:
     """Mend rows, in one commit, and move what was given up out of the way; again where another writer comes first."""
-    job, changes, number = until_committed(lambda: _attempt(db, findings, executor))
+    job, changes, number = until_committed(db.root, lambda: _attempt(db, findings, executor))
     kept = {
         file.name: give_up(db.root, file, job.snapshot.stored(file).places)
         for file in job.files if file.name in job.unreadable and file.name in changes.replaces
