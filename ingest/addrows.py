@@ -26,6 +26,7 @@ from skydb.store.command_line import one_line
 from skydb.store.compact import compact
 from skydb.store.files import digest_of
 from skydb.store.history import logged_files
+from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, drop_uncommitted, scratch
 from skydb.store.snapshot import Snapshot
 
@@ -35,7 +36,6 @@ from .rows.reading import RowFile, row_file
 from .rows.report import RowsFileReport, RowsReport
 from .rows.storing import RowsTask, Spilled, StoredRows, spill, store_cell
 
-ATTEMPTS = 10
 LARGEST_RADIUS_ARCSEC = 600.0
 
 
@@ -124,29 +124,21 @@ class _Job:
     def ingest(self, path: str) -> RowsFileReport:
         """Bring the rows of one file, in one commit, and report on it."""
         try:
-            digest = _digest(self.table, Path(path))
-            if logged_files(self.db.snapshot(), [digest]):
-                return RowsFileReport(path, "known")
-            with scratch(self.db.root) as place:
-                return self._stored(path, digest, place)
+            digest, root = _digest(self.table, Path(path)), self.db.root
+            with scratch(root) as place:
+                return until_committed(
+                    root, partial(self._attempt, path, digest, place),
+                    after_conflict=partial(drop_uncommitted, root, place.path),
+                )  # fmt: skip
         except CommitConflict:
             raise
         except (DataError, UsageError) as error:
             return RowsFileReport(path, "failed", error=str(error), exit_code=error.exit_code)
 
-    def _stored(self, path: str, digest: str, place: Scratch) -> RowsFileReport:
-        """Store a file on top of the newest snapshot, again if another writer comes first."""
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return self._attempt(path, digest, place)
-            except CommitConflict:
-                drop_uncommitted(self.db.root, place.path)
-                if logged_files(self.db.snapshot(), [digest]):
-                    return RowsFileReport(path, "known")
-        return self._attempt(path, digest, place)
-
     def _attempt(self, path: str, digest: str, place: Scratch) -> RowsFileReport:
         snapshot = self.db.snapshot()
+        if logged_files(snapshot, [digest]):
+            return RowsFileReport(path, "known")
         file = row_file(Path(path), _declared(snapshot, self.table.name), by_position=self.radius_arcsec is not None)
         spilled, looked_at = self._spilled(file, snapshot, place)
         cells = spilled.touched_cells

@@ -122,6 +122,7 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
             routed = tuple(executor.map(route_files, tasks, progress=progress))
         batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
         reached("addstar.read")
+        root = job.db.root
         return until_committed(
-            partial(store_batch, job, batch), after_conflict=partial(drop_uncommitted, job.db.root, place.path)
+            root, partial(store_batch, job, batch), after_conflict=partial(drop_uncommitted, root, place.path)
         )

@@ -181,9 +181,10 @@ class _Merge:
 
     def run(self) -> MergeReport:
         """Merge, again from the new state where another writer comes first."""
-        with scratch(self.into.root) as place:
+        root = self.into.root
+        with scratch(root) as place:
             return until_committed(
-                partial(self._attempt, place), after_conflict=partial(drop_uncommitted, self.into.root, place.path)
+                root, partial(self._attempt, place), after_conflict=partial(drop_uncommitted, root, place.path)
             )
 
     def _attempt(self, place: Scratch) -> MergeReport:

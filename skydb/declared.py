@@ -49,7 +49,7 @@ def declare_table(db: Database | str | PathLike[str], declaration: str | PathLik
     given = fspath(declaration)
     table = read_declaration(Path(declaration) if isinstance(declaration, PathLike) else given)
     command = one_line(["table", str(opened.root), "--declare", given])
-    return until_committed(lambda: _declare(opened, table, given, command))
+    return until_committed(opened.root, lambda: _declare(opened, table, given, command))
 
 
 def drop_table(db: Database | str | PathLike[str], name: str) -> int:
@@ -68,7 +68,7 @@ def drop_table(db: Database | str | PathLike[str], name: str) -> int:
         The database declares no such table.
     """
     opened = db if isinstance(db, Database) else database.open(db)
-    return until_committed(lambda: _drop(opened, name))
+    return until_committed(opened.root, lambda: _drop(opened, name))
 
 
 def _drop(db: Database, name: str) -> int:

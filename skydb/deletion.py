@@ -180,7 +180,7 @@ class _Run:
     def committed(self) -> DeletionReport:
         """Delete, again from the new state where another writer comes first."""
         with scratch(self.db.root) as place:
-            return until_committed(lambda: self._attempt(place))
+            return until_committed(self.db.root, lambda: self._attempt(place))
 
     def _attempt(self, place: Scratch) -> DeletionReport:
         found = self._find(self.db.snapshot())

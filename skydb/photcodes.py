@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from os import PathLike, fspath
 
 from skydb.database import Database
-from skydb.errors import CommitConflict, UsageError, did_you_mean
+from skydb.errors import UsageError, did_you_mean
 from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
 from skydb.store.changes import Changes
 from skydb.store.command_line import one_line
 from skydb.store.parquet import sort_rows
+from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch
-
-ATTEMPTS = 10
 
 
 def stored_photcodes(db: Database) -> Photcodes:
@@ -56,10 +54,7 @@ def _add(db: Database, given: Iterable[Photcode], command: str) -> int:
     """Commit the photcodes that the database lacks, again if another writer comes first."""
     rows = tuple(given)
     with scratch(db.root) as place:
-        for _ in range(ATTEMPTS - 1):
-            with suppress(CommitConflict):
-                return _merge(db, rows, command, place)
-        return _merge(db, rows, command, place)
+        return until_committed(db.root, lambda: _merge(db, rows, command, place))
 
 
 def _merge(db: Database, given: Iterable[Photcode], command: str, place: Scratch) -> int:

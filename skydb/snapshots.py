@@ -9,12 +9,12 @@ from os import PathLike
 
 from skydb import database
 from skydb.database import Database
-from skydb.errors import CommitConflict, UsageError
+from skydb.errors import UsageError
 from skydb.store.collect import GcReport, collect
 from skydb.store.difference import Difference, difference
+from skydb.store.retries import until_committed
 from skydb.store.rollback import rollback_changes
 
-ATTEMPTS = 10
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -76,20 +76,16 @@ def rollback(db: Database | str | PathLike[str], to: int | str) -> RollbackRepor
     """
     opened = db if isinstance(db, Database) else database.open(db)
     target = opened.snapshot(to)
-    for attempt in range(ATTEMPTS):
+
+    def attempt() -> RollbackReport:
         newest = opened.snapshot()
         changes = rollback_changes(newest, target)
         if changes is None:
             return RollbackReport(newest.id, target.id, newest.calibration_id, False, 0, 0)
-        try:
-            number = opened.commit(changes)
-        except CommitConflict:
-            if attempt == ATTEMPTS - 1:
-                raise
-            continue
-        counts = len(changes.adds), len(changes.replaces)
+        number, counts = opened.commit(changes), (len(changes.adds), len(changes.replaces))
         return RollbackReport(number, target.id, target.calibration_id, True, *counts)
-    raise AssertionError("every attempt returns or raises")
+
+    return until_committed(opened.root, attempt)
 
 
 def gc(

@@ -150,7 +150,8 @@ def apply_to_all(
         Other writers changed the database again and again.
     """
     rewriting: Rewriting[RewrittenCell] = Rewriting(executor, progress)
-    with scratch(snapshot_now().root) as place:
+    root = snapshot_now().root
+    with scratch(root) as place:
 
         def attempt() -> int:
             snapshot = snapshot_now()
@@ -164,7 +165,7 @@ def apply_to_all(
             reached("apply.written")
             return commit(_changes(snapshot, prepared, written, added))
 
-        return until_committed(attempt)
+        return until_committed(root, attempt)
 
 
 def _task(snapshot: Snapshot, place: Scratch, terms: ImageTerms | None = None) -> RecalibrateTask:
@@ -204,7 +205,8 @@ def refresh(
         Other writers changed the cells again and again.
     """
     rewriting: Rewriting[RewrittenCell] = Rewriting(executor, progress)
-    with scratch(snapshot_now().root) as place:
+    root = snapshot_now().root
+    with scratch(root) as place:
 
         def attempt() -> int | None:
             snapshot = snapshot_now()
@@ -220,7 +222,7 @@ def refresh(
                 reads=sky, writes=sky, uses_calibration=True,
             ))  # fmt: skip
 
-        return until_committed(attempt)
+        return until_committed(root, attempt)
 
 
 def sky_of(cells: Sequence[Cell]) -> np.ndarray:

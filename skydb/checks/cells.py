@@ -183,9 +183,13 @@ def _check_seeds(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> N
     if living.any():
         what = f"{int(living.sum())} objects with measurements have retired, such as {ids[living][0]}"
         at.found("seed-missing", what, "object_seeds", rows=int(living.sum()))
+    empty = ~retired & ~is_among(ids, np.sort(rows["object_id"]))
+    if empty.any():
+        what = f"{int(empty.sum())} objects without measurements live, such as {ids[empty][0]}"
+        at.found("object-empty", what, "object_seeds", rows=int(empty.sum()))
     held = among(columns, [rows["object_id"], rows["image_id"], rows["det_id"]])
     _, there = images.rows_of(columns[1])
-    gone = there & ~held & ~retired
+    gone = there & ~held & ~retired & ~empty
     if gone.any():
         what = f"{int(gone.sum())} objects lack the measurement that founded them, such as {ids[gone][0]}"
         at.found("founder-missing", what, "object_seeds", rows=int(gone.sum()))

@@ -103,14 +103,16 @@ KINDS = {kind.name: kind for kind in (
          "gives up these rows"),
     Kind("row-twice", CELLS, "two rows of a declared table, or two old ids of one database, have the same keys", REPAIR,
          "keeps one"),
+    Kind("object-empty", CELLS, "an object lives, by `object_seeds`, and has no measurements", REPAIR, "retires it"),
     Kind("alias-broken", CELLS, "an id that a merged database gave to an object stands for one that is not there",
-         FROM_COPY),
-    Kind("measurement-twice", CELLS, "two measurements of one image have one detection number", FROM_COPY),
+         REPAIR, "gives up these ids, and names them"),
+    Kind("measurement-twice", CELLS, "two measurements of one image have one detection number",
+         "which of the two is right cannot be told here: `skydb delete DB --image ID`, then ingest its file again"),
     Kind("log-differs", COUNTS, "an entry of the ingest log does not add up, or the measurements stored of its images "
-         "are not as many as it says", f"{REPAIR}; what that leaves: {FROM_COPY}", "counts measurements that are gone "
-         "as deleted, and says which files to ingest again"),
+         "are not as many as it says", f"{REPAIR}; what that leaves: {FROM_COPY}", "counts as deleted what is gone and "
+         "nothing else, and says which files to ingest again"),
     Kind("images-differ", COUNTS, "the index of images has not as many of an ingested file as the ingest log says",
-         FROM_COPY),
+         f"{REPAIR}; what that leaves: {FROM_COPY}", "as for log-differs"),
     Kind("image-count", COUNTS, "`n_measurements` of an image is not the number of its measurements", REPAIR,
          "counts them anew"),
     Kind("calibrated-differ", DEEP, "calibrated measurements do not follow from the raw ones and the current "

@@ -172,7 +172,8 @@ def _photcode_findings(snapshot: Snapshot, images: Images) -> Iterator[Finding]:
     wanted = distinct(images.code[images.code != UNKNOWN])
     lost = wanted[~is_among(wanted, np.sort(codes))]
     if len(lost):
-        yield Finding("photcode-missing", f"images have the code {lost[0]}", "photcodes", rows=len(lost))
+        what = f"images have codes of no photcode: {', '.join(map(str, lost))}"
+        yield Finding("photcode-missing", what, "photcodes", rows=len(lost))
 
 
 def _once(ids: Ints, table: str) -> Iterator[Finding]:

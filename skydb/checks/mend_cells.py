@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from skydb.calibration.columns import int_column
 from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.recalibrate import RewrittenCell
-from skydb.kernels.distinct import distinct
+from skydb.errors import DataError
+from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.model import Table
-from skydb.schema.tables import TABLES
+from skydb.schema.tables import OBJECT_SEEDS, TABLES
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file, sort_rows
@@ -25,6 +26,7 @@ from skydb.store.snapshot import Snapshot
 
 from .images import UNKNOWN, Images
 from .keys import Ints, counted, repeated
+from .ledger import LostRows
 from .links import NAMES, linked
 from .seeds import FOUNDING, MendedSeeds, mended_seeds
 from .under_check import comparable
@@ -42,7 +44,8 @@ class CellPlan:
     """What is wrong in a cell.
 
     `lost` names files whose rows cannot be read, `untidy` those whose rows need sorting and sifting; `recalibrate` has
-    the calibrated measurements made anew; `kinds_of` are the kinds of what was found in each table.
+    the calibrated measurements made anew; `kinds_of` are the kinds of what was found in each table; `older` are ended
+    files of seeds, the newest first, if seeds are lost.
     """
 
     cell: Cell
@@ -50,6 +53,7 @@ class CellPlan:
     untidy: frozenset[str] = frozenset()
     recalibrate: bool = False
     kinds_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    older: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,6 @@ class MendTask:
     terms: Path
     sources: Path
     photcodes: PhotcodeTerms
-
-
-@dataclass(frozen=True)
-class LostRows:
-    """Rows that a cell loses: of which file, how many, of which images as far as that is known."""
-
-    file: DataFile
-    rows: int
-    images: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -112,8 +107,12 @@ class _Mending:
         ids = int_column(rows, "object_id")
         inside = (ids >= cell.lo) & (ids < cell.hi)
         if not inside.all():
-            self.lost.append(LostRows(file, int((~inside).sum()), ()))
+            self.give_up(file, int((~inside).sum()))
         return sort_rows(rows.filter(pa.array(inside)), file.table, self.task.snapshot.tables)
+
+    def give_up(self, file: DataFile, rows: int, images: tuple[int, ...] = ()) -> None:
+        """Say that rows of a file are lost, of some images as far as that is known."""
+        self.lost.append(LostRows(file.table, rows, str(self.plan.cell), file.name, images))
 
     def store(self, rows: pa.Table, table: str, base: str | None = None) -> DataFile:
         file = self.task.place.store(self.task.snapshot, rows, table, cell=self.plan.cell, base=base)
@@ -147,27 +146,23 @@ def _mend_measurements(at: _Mending) -> None:
     names = {raw.name for raw in raws}
     for cal in (c for base, listed in beside.items() if base not in names for c in listed):
         at.ends.append(cal.name)
-        at.lost.append(LostRows(cal, cal.rows, _images_of(at, cal)))
+        at.give_up(cal, cal.rows, _images_of(at, cal))
 
 
 def _mend_pair(at: _Mending, raw: DataFile, cals: list[DataFile]) -> None:
     sound = [cal for cal in cals if cal.name not in at.plan.lost | at.plan.untidy]
     if raw.name in at.plan.lost:
         at.ends += [raw.name, *(cal.name for cal in cals)]
-        at.lost.append(LostRows(raw, raw.rows, _images_of(at, sound[0]) if sound else ()))
+        at.give_up(raw, raw.rows, _images_of(at, sound[0]) if sound else ())
         return
-    if raw.name in at.plan.untidy:
-        rows, keep = at.tidy(raw), None
-    else:
-        rows = at.read(raw, _NEEDED)
-        keep = _of_known_images(at, rows)
-        if not keep.all():
-            images = distinct(int_column(rows, "image_id")[~keep])
-            at.lost.append(LostRows(raw, int((~keep).sum()), tuple(images.tolist())))
-            rows = at.read(raw)
-    rewrite = keep is None or not keep.all()
+    untidy = raw.name in at.plan.untidy
+    rows = at.tidy(raw) if untidy else at.read(raw, _NEEDED)
+    keep = _of_known_images(at, rows)
+    if not keep.all():
+        at.give_up(raw, int((~keep).sum()), tuple(distinct(int_column(rows, "image_id")[~keep]).tolist()))
+    rewrite = untidy or not keep.all()
     if rewrite:
-        rows = rows.filter(pa.array(_of_known_images(at, rows)))
+        rows = (rows if untidy else at.read(raw)).filter(pa.array(keep))
     if rewrite or len(cals) != 1 or len(sound) != 1 or at.plan.recalibrate:
         at.ends += [cal.name for cal in cals] + ([raw.name] if rewrite else [])
         if not rows.num_rows:
@@ -206,18 +201,38 @@ def _mend_seeds(at: _Mending) -> MendedSeeds:
         at.tidy(f) if f.name in at.plan.untidy else at.read(f) for f in files if f.name not in at.plan.lost
     ]  # fmt: skip
     empty = TABLES["object_seeds"].empty().replace_schema_metadata()
-    rows = pa.concat_tables([empty, *parts], promote_options="default")
+    left = pa.concat_tables([empty, *parts], promote_options="default")
+    rows = pa.concat_tables([left, *_older_seeds(at, left)], promote_options="default")
     measured = pa.concat_tables(at.founding) if at.founding else _no_rows()
     mended = mended_seeds(rows, measured, at.images.image_id)
+    lost = [f for f in files if f.name in at.plan.lost]
+    gone = sum(f.rows for f in lost) - (mended.rows.num_rows - left.num_rows)
+    if lost and gone > 0:
+        at.give_up(lost[0], gone)
     if mended.changed or any(f.name in at.plan.lost | at.plan.untidy for f in files):
         at.ends += [f.name for f in files]
         if mended.rows.num_rows:
             at.store(mended.rows, "object_seeds")
         at.done.append(
-            f"seeds: {mended.made} founded again ({mended.guessed} of them by a measurement beside their pixel),"
-            f" {mended.refounded} with another founder, {mended.retired} retired"
+            f"seeds: {rows.num_rows - left.num_rows} from older files, {mended.made} founded again ({mended.guessed} of"
+            f" them by a measurement beside their pixel), {mended.refounded} with another founder,"
+            f" {mended.retired} retired"
         )
     return mended
+
+
+def _older_seeds(at: _Mending, seeds: pa.Table) -> Iterator[pa.Table]:
+    """Yield what ended files have of the cell's objects that have no seed; a retired one has no other trace."""
+    cell, held = at.plan.cell, int_column(seeds, "object_id")
+    for file in at.plan.older:
+        try:
+            rows = at.read(file)
+        except DataError:
+            continue
+        ids = int_column(rows, "object_id")
+        new = (ids >= cell.lo) & (ids < cell.hi) & ~is_among(ids, np.sort(held))
+        held = np.concatenate([held, ids[new]])
+        yield OBJECT_SEEDS.conform(rows.filter(pa.array(new)))
 
 
 def _no_rows() -> pa.Table:
@@ -245,7 +260,8 @@ def _mend_others(at: _Mending, seeds: pa.Table) -> None:
             continue
         lost = [f for f in at.files(name) if f.name in at.plan.lost]
         at.ends += [f.name for f in lost]
-        at.lost += [LostRows(f, f.rows, ()) for f in lost]
+        for file in lost:
+            at.give_up(file, file.rows)
         found = at.plan.kinds_of.get(name, frozenset())
         files = [f for f in at.files(name) if f not in lost]
         if files and (shaken or found & UNTIED or any(f.name in at.plan.untidy for f in files)):
@@ -263,7 +279,7 @@ def _tidy_table(at: _Mending, table: Table, files: list[DataFile], seeds: pa.Tab
         rows = at.tidy(file)
         keep = linked(rows, table, objects, measured) if declared else np.ones(rows.num_rows, dtype=bool)
         if not keep.all():
-            at.lost.append(LostRows(file, int((~keep).sum()), ()))
+            at.give_up(file, int((~keep).sum()))
         parts.append(rows.filter(pa.array(keep)))
     rows = pa.concat_tables(parts)
     keep = np.ones(rows.num_rows, dtype=bool)

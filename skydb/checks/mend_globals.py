@@ -27,6 +27,7 @@ from skydb.store.parquet import read_file, sort_rows
 from skydb.store.snapshot import Snapshot
 
 from .keys import Ints, repeated
+from .ledger import LostRows
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class GlobalPlan:
 
 @dataclass
 class MendedGlobals:
-    """The global tables as they are to be: those rewritten, what was done, and the images that are given up."""
+    """The global tables as they are to be: those rewritten, what was done, the images given up, what else is lost."""
 
     rows: dict[str, pa.Table] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
     dropped: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    lost: list[LostRows] = field(default_factory=list)
 
     def put(self, table: str, rows: pa.Table, done: str) -> None:
         """Rewrite a table."""
@@ -62,6 +64,8 @@ def mend_globals(
     mended = MendedGlobals()
     photcodes = _photcodes(snapshot, plan, older, mended)
     images = _images(snapshot, plan, mended)
+    if "photcodes" in plan.tables:
+        _lost_photcodes(snapshot, plan, photcodes, images, mended)
     _exposures(snapshot, plan, images, mended)
     if "images_cal" in plan.tables or len(mended.dropped):
         _solutions(snapshot, plan, images, PhotcodeTerms.from_table(photcodes), mended, executor)
@@ -103,6 +107,20 @@ def _photcodes(
     return rows
 
 
+def _lost_photcodes(
+    snapshot: Snapshot, plan: GlobalPlan, photcodes: pa.Table, images: pa.Table, mended: MendedGlobals
+) -> None:
+    """Say how many photcodes are lost, and name those of images, whose keys know them."""
+    files = snapshot.files("photcodes")
+    found = photcodes.num_rows - sum(f.rows for f in files if f.name not in plan.lost)
+    wanted = images.filter(pc.invert(pc.is_in(images["code"], photcodes["code"].combine_chunks())))
+    named = {key_parts(key)[2] for key in wanted["image_key"].to_pylist()}
+    rows = max(sum(f.rows for f in files if f.name in plan.lost) - found, len(named))
+    if rows:
+        file = _lost_file(snapshot, "photcodes", plan)
+        mended.lost.append(LostRows("photcodes", rows, file=file, names=tuple(sorted(named))))
+
+
 def _images(snapshot: Snapshot, plan: GlobalPlan, mended: MendedGlobals) -> pa.Table:
     """Keep the images that the catalog's index has, as it has them; those that are not there are given up."""
     rows = _good_rows(snapshot, "images", plan.lost)
@@ -128,7 +146,16 @@ def _exposures(snapshot: Snapshot, plan: GlobalPlan, images: pa.Table, mended: M
     first = {e: i for i, e in reversed(list(enumerate(images["exposure_id"].to_pylist())))}
     made = [_exposure_of(images.slice(first[e], 1).to_pylist()[0]) for e in lost.tolist()]
     rows = _without_repeated(pa.concat_tables([EXPOSURES.conform(rows), _table_of(made)]), "exposure_id")
-    mended.put("exposures", rows, f"{len(lost)} exposures made from their images: what only they had is lost")
+    mended.put("exposures", rows, f"{len(lost)} exposures made from their images")
+    if made:
+        names = tuple(str(row["name"] or row["exposure_id"]) for row in made)
+        part, file = "what their images do not say", _lost_file(snapshot, "exposures", plan)
+        mended.lost.append(LostRows("exposures", len(made), file=file, names=names, part=part))
+
+
+def _lost_file(snapshot: Snapshot, table: str, plan: GlobalPlan) -> str | None:
+    """Return the name of a table's damaged file, the first of them, if there is one."""
+    return next((f.name for f in snapshot.files(table) if f.name in plan.lost), None)
 
 
 def _exposure_of(image: dict[str, Any]) -> dict[str, Any]:
@@ -155,8 +182,10 @@ def _solutions(
     if lost.num_rows:
         lost = lost.take(pa.array(np.argsort(int_column(lost, "image_id"))))
         rows = pa.concat_tables([rows, _solved_again(snapshot, lost, terms, executor)])
-    done = f"{lost.num_rows} solutions from calibrated measurements: their errors and counts are lost"
-    mended.put("images_cal", rows, done)
+        part, file = "errors and numbers of those used", _lost_file(snapshot, "images_cal", plan)
+        images_lost = tuple(int_column(lost, "image_id").tolist())
+        mended.lost.append(LostRows("images_cal", lost.num_rows, file=file, images=images_lost, part=part))
+    mended.put("images_cal", rows, f"{lost.num_rows} solutions from calibrated measurements")
 
 
 def _solved_again(snapshot: Snapshot, images: pa.Table, terms: PhotcodeTerms, executor: Executor) -> pa.Table:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from pathlib import Path
 
+from skydb.errors import SkydbError
 from skydb.store.files import DataFile, fsync_directory, make_directory
 from skydb.store.roots import Place
+from skydb.store.transfer import bytes_at, fetch_file, remove_copy
 
 QUARANTINE = "quarantine"
 
@@ -21,22 +25,47 @@ def is_quarantined(root: Path, file: DataFile) -> bool:
 
 
 def give_up(root: Path, file: DataFile, places: tuple[Place, ...]) -> str | None:
-    """Move what is left of a file from the first place that has any of it; note that it is missing where none has.
+    """Move what is left of a file from the first place that has any of it; note why where that cannot be done.
 
-    Returns its path now, relative to the database; None where nothing was left.
+    Returns where it lies now: its path relative to the database, or where it was if it could not be moved; None where
+    nothing was found of it.
     """
     target = quarantined(root, file)
-    make_directory(target.parent)
-    source = next((p.local for p in places if p.is_local and p.local.is_file()), None)
-    if source is None:
-        _note(root, file).write_text("it was not there when it was given up\n")
-    else:
+    source = next((place for place in places if bytes_at(place) is not None), None)
+    try:
+        make_directory(target.parent)
+        if source is not None:
+            _move(source, target)
+            return str(target.relative_to(root))
+        why = "nothing of it was found when it was given up"
+    except (OSError, SkydbError) as error:
+        why = f"it was given up, and could not be moved from {source}: {error}"
+    with suppress(OSError):  # without the note the file goes on to be damage
+        _note(root, file).write_text(f"{why}\n")
+        fsync_directory(target.parent)
+    return None if source is None else str(source)
+
+
+def _move(source: Place, target: Path) -> None:
+    """Move a file; from another file system, or from behind a URL, by a copy that is whole before the file goes.
+
+    Raises
+    ------
+    OSError, SkydbError
+        It cannot be read there, or not be written here.
+    """
+    if source.is_local:
         try:
-            source.rename(target)
-        except OSError:
-            target.write_bytes(source.read_bytes())  # of another file system; gc removes what stays there
-    fsync_directory(target.parent)
-    return None if source is None else str(target.relative_to(root))
+            source.local.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        else:
+            fsync_directory(target.parent)
+            return
+    fetch_file(source, target)
+    with suppress(OSError, SkydbError):  # gc removes what is not given away here
+        remove_copy(source)
 
 
 def _note(root: Path, file: DataFile) -> Path:

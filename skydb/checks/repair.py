@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from skydb.calibration.apply import ImageTerms
 from skydb.calibration.columns import int_column
 from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import sky_of
+from skydb.calibration.recalibrate import RewrittenCell, sky_of
 from skydb.database import Database
 from skydb.kernels.distinct import is_among
 from skydb.parallel.executor import Executor
@@ -28,9 +27,8 @@ from skydb.schema.tables import TABLES
 from skydb.store.carried import map_cells
 from skydb.store.catalog import alive, reading
 from skydb.store.cells import Cell
-from skydb.store.changes import WHOLE_SKY, Changes, LogEntry
+from skydb.store.changes import WHOLE_SKY, Changes
 from skydb.store.files import DataFile
-from skydb.store.history import logged_files
 from skydb.store.hosts import storage_of
 from skydb.store.parquet import sort_rows
 from skydb.store.retries import until_committed
@@ -42,8 +40,11 @@ from skydb.store.transfer import copy_whole
 from .findings import KINDS, Finding
 from .images import Images, indexed_images
 from .keys import Ints, counted
+from .ledger import Ledger, LostRows
+from .links import ALIASES
 from .manifests import rewrite_manifests
-from .mend_cells import CellPlan, LostRows, MendedCell, MendTask, mend_cell
+from .mend_aliases import MendedAliases, NamedCell, mend_aliases
+from .mend_cells import CellPlan, MendedCell, MendTask, mend_cell
 from .mend_globals import GlobalPlan, MendedGlobals, mend_globals
 from .quarantine import give_up
 from .report import Loss, Mended
@@ -57,6 +58,9 @@ GLOBAL_KINDS = {
     "photcode-missing": ("photcodes",),
 }  # fmt: skip
 """Which global table each finding has put in order."""
+SEEDLESS = UNREADABLE | {"seed-missing"}
+"""After which older files are looked at for seeds."""
+GLOBAL_TABLES = frozenset(name for name, table in TABLES.items() if table.kind == "global")
 COPIED = frozenset({"file-missing", "file-damaged", "old-file-damaged", "backup-damaged"})
 
 
@@ -130,7 +134,7 @@ def _committed(
     db: Database, findings: Sequence[Finding], executor: Executor
 ) -> tuple[tuple[Mended, ...], tuple[Loss, ...]]:
     """Mend rows, in one commit, and move what was given up out of the way; again where another writer comes first."""
-    job, changes, number = until_committed(lambda: _attempt(db, findings, executor))
+    job, changes, number = until_committed(db.root, lambda: _attempt(db, findings, executor))
     kept = {
         file.name: give_up(db.root, file, job.snapshot.stored(file).places)
         for file in job.files if file.name in job.unreadable and file.name in changes.replaces
@@ -166,29 +170,37 @@ class _Repair:
         ) - self.unreadable  # fmt: skip
         self.cells: list[MendedCell] = []
         self.globals = MendedGlobals()
-        self.digest_of: dict[int, str] = {}
-        self.lost_of: dict[str, int] = {}
-        self.logged: dict[str, LogEntry] = {}
+        self.older_seeds: list[DataFile] = []
+        self.aliases: list[MendedAliases] = []
+        self.ledger = Ledger(snapshot, {})
 
     def changes(self) -> Changes:
         """Write what is to be, and return the commit that makes it so."""
         with reading(self.db.root) as connection:
             known = indexed_images(connection, self.snapshot.id)
-            self.digest_of = dict(connection.execute(f"SELECT image_id, digest FROM image_index WHERE {self._alive}"))
+            index = connection.execute(f"SELECT image_id, digest FROM image_index WHERE {self._alive}")
+            self.ledger = Ledger(self.snapshot, dict(index))
             self.globals = self._globals(connection, known)
+            if any(f.table == "object_seeds" and f.kind in SEEDLESS for f in self.findings):
+                self.older_seeds = self._older(connection, "object_seeds")
         images = known[~is_among(known, self.globals.dropped)]
         self.cells = self._cells(images)
         counts = self._counts(images)
         if self.some_lost:
             images, counts = self._without_empty(images, counts)
         self._count_images(images, counts)
-        log = self._log(images, counts)
-        adds = [self.place.store(self.snapshot, rows, name) for name, rows in self.globals.rows.items()]
-        old = [f.name for name in self.globals.rows for f in self.snapshot.files(name)]
-        written = [made.written for made in self.cells]
+        log = self.ledger.entries(images, counts)
+        self.aliases = self._aliases()
+        tables = [self.place.store(self.snapshot, rows, name) for name, rows in self.globals.rows.items()]
+        written = [*(made.written for made in self.cells), *(made.written for made in self.aliases)]
+        adds = [*tables, *(f for w in written for f in w.adds)]
+        ends = [f.name for name in self.globals.rows for f in self.snapshot.files(name)]
+        ends += [name for w in written for name in w.replaces]
+        both = {f.name for f in adds} & set(ends)  # stored for a cell, and again without old ids
+        cells = tuple(made.written.cell for made in self.cells)
         return Changes(
-            "repair", "fsck --repair", self.snapshot.id, adds=(*adds, *(f for w in written for f in w.adds)),
-            replaces=(*old, *(n for w in written for n in w.replaces)), cells=tuple(w.cell for w in written),
+            "repair", "fsck --repair", self.snapshot.id, adds=tuple(f for f in adds if f.name not in both),
+            replaces=tuple(name for name in ends if name not in both), cells=cells,
             log=tuple(log), ends_log=tuple(entry.digest for entry in log),
             ends_images=tuple(self.globals.dropped.tolist()), reads=WHOLE_SKY,
             writes=sky_of([w.cell for w in written]), uses_calibration=True,
@@ -197,8 +209,8 @@ class _Repair:
 
     @property
     def some_lost(self) -> bool:
-        """Whether measurements are lost now, or were before without being counted as such."""
-        return any(made.lost for made in self.cells) or any(f.kind == "log-differs" for f in self.findings)
+        """Whether rows are lost now, or were before without being counted as such."""
+        return any(made.lost for made in self.cells) or any(f.table == "ingest_log" for f in self.findings)
 
     @property
     def _alive(self) -> str:
@@ -209,7 +221,7 @@ class _Repair:
         tables |= {name for f in self.findings for name in GLOBAL_KINDS.get(f.kind, ())}
         query = f"SELECT image_id, image_key, exposure_id FROM image_index WHERE {self._alive}"
         keys = {i: (key, e) for i, key, e in connection.execute(query)} if "images" in tables else {}
-        plan = GlobalPlan(self.unreadable, frozenset(t for t in tables if TABLES[t].kind == "global"), known, keys)
+        plan = GlobalPlan(self.unreadable, frozenset(tables & GLOBAL_TABLES), known, keys)
         return mend_globals(self.snapshot, plan, partial(self._older, connection), self.executor)
 
     def _older(self, connection: sqlite3.Connection, table: str) -> list[DataFile]:
@@ -217,7 +229,8 @@ class _Repair:
             f"SELECT {FILE_COLUMNS} FROM files WHERE table_name = ? AND end_snapshot IS NOT NULL"
             " ORDER BY begin_snapshot DESC"
         )
-        return [DataFile(*row) for row in connection.execute(query, (table,))]
+        files = (DataFile(*row) for row in connection.execute(query, (table,)))
+        return [file for file in files if file.name not in self.unreadable]
 
     def _cells(self, images: Ints) -> list[MendedCell]:
         """Mend the cells that have findings; all where images are given up, or solutions were made anew."""
@@ -234,7 +247,9 @@ class _Repair:
         for finding in (f for f in found if f.table):
             kinds_of[str(finding.table)] = kinds_of.get(str(finding.table), frozenset()) | {finding.kind}
         anew = anew or any(f.kind in RECALIBRATED for f in found)
-        return CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew, kinds_of=kinds_of)
+        seedless = kinds_of.get("object_seeds", frozenset()) & SEEDLESS
+        older = tuple(f for f in self.older_seeds if _overlap(cell, _cell_of(f))) if seedless else ()
+        return CellPlan(cell, self.unreadable, self.untidy, recalibrate=anew, kinds_of=kinds_of, older=older)
 
     def _found(self) -> Iterator[tuple[Cell, list[Finding]]]:
         """Yield every cell with what was found in it, or in one that was split since or joined to it."""
@@ -244,7 +259,7 @@ class _Repair:
         cells = self.snapshot.cells()
         gone = [(_cell_named(name), named[name]) for name in named.keys() - set(map(str, cells))]
         for cell in cells:
-            near = [found for other, found in gone if other.lo < cell.hi and cell.lo < other.hi]
+            near = [found for other, found in gone if _overlap(cell, other)]
             yield cell, [*named.get(str(cell), []), *(f for found in near for f in found)]
 
     def _task(self, ids: Ints) -> MendTask:
@@ -301,29 +316,26 @@ class _Repair:
             self.globals.rows["images_cal"] = sort_rows(rows, "images_cal")
             self.globals.done["images_cal"] = f"{done}; counted anew" if done else "measurements counted anew"
 
-    def _log(self, images: Ints, counts: Ints) -> list[LogEntry]:
-        """Return the entries of the ingest log whose files lost rows or images, as they are to be."""
-        if not len(self.globals.dropped) and not self.some_lost:
+    def _aliases(self) -> list[MendedAliases]:
+        """Give up old ids of objects that are gone, where some are known to be, or seeds are lost now."""
+        lost = {rows.table for made in self.cells for rows in made.lost}
+        if "object_seeds" not in lost and not any(f.kind == "alias-broken" for f in self.findings):
             return []
-        stored: dict[str, int] = {}
-        for image, count in zip(images.tolist(), counts.tolist(), strict=True):
-            stored[self.digest_of[image]] = stored.get(self.digest_of[image], 0) + count
-        dropped: dict[str, int] = {}
-        for image in self.globals.dropped.tolist():
-            dropped[self.digest_of[image]] = dropped.get(self.digest_of[image], 0) + 1
-        entries = []
-        for digest, entry in logged_files(self.snapshot, set(self.digest_of.values())).items():
-            missing = entry.n_measurements - entry.n_deleted_measurements - stored.get(digest, 0)
-            if missing > 0 or digest in dropped:
-                self.lost_of[digest] = missing
-                self.logged[digest] = entry
-                kept = entry.n_matched + entry.n_new - entry.n_deleted
-                entries.append(replace(
-                    entry, n_deleted=entry.n_deleted + min(missing, kept),
-                    n_deleted_measurements=entry.n_deleted_measurements + missing,
-                    n_deleted_images=entry.n_deleted_images + dropped.get(digest, 0),
-                ))  # fmt: skip
-        return entries
+        cells = self.snapshot.cells()
+        made = {m.written.cell.key: m.written for m in self.cells}
+        files = zip(*(self._files_now(table, cells, made) for table in ("object_seeds", ALIASES)), strict=True)
+        named = [NamedCell(cell, *own) for cell, own in zip(cells, files, strict=True)]
+        return mend_aliases(self.snapshot, self.place, named, self.executor)
+
+    def _files_now(
+        self, table: str, cells: Sequence[Cell], made: Mapping[tuple[int, int], RewrittenCell]
+    ) -> Iterator[tuple[DataFile, ...]]:
+        """Yield the files that each cell has of a table when what was made is in the place of what it replaces."""
+        for cell, files in zip(cells, self.snapshot.files_of_cells(table, cells), strict=True):
+            written = made.get(cell.key)
+            ended = set(written.replaces) if written else set()
+            new = [f for f in written.adds if f.table == table] if written else []
+            yield (*(f for f in files if f.name not in ended), *new)
 
     def mended(self, number: int) -> tuple[Mended, ...]:
         """Say what was done."""
@@ -332,38 +344,33 @@ class _Repair:
             Mended("; ".join(made.done) or "bounds and counts set", cell=str(made.written.cell), snapshot=number)
             for made in self.cells
         ]
-        return (*tables, *cells)
+        named = [
+            Mended("gave up old ids", ALIASES, str(made.written.cell), snapshot=number) for made in self.aliases
+        ]
+        return (*tables, *cells, *named)
 
-    def losses(self, kept: dict[str, str | None]) -> tuple[Loss, ...]:
+    def losses(self, kept: Mapping[str, str | None]) -> tuple[Loss, ...]:
         """Say what is lost, where its damaged file lies now, and what to ingest again."""
-        losses = [self._loss(lost, str(made.written.cell), kept) for made in self.cells for lost in made.lost]
-        missing = {digest: rows for digest, rows in self.lost_of.items() if rows > 0}
-        if missing and not any(loss.table.startswith("measurements") for loss in losses):
-            images = tuple(i for i, d in self.digest_of.items() if d in missing)
-            losses.append(Loss("measurements", None, sum(missing.values()), None, images, self._names(images)))
+        lost = [*self.globals.lost, *(rows for made in self.cells for rows in made.lost)]
+        lost += [made.lost for made in self.aliases]
         if len(self.globals.dropped):
-            images = tuple(self.globals.dropped.tolist())
-            where = next((kept[f.name] for f in self.files if f.table == "images" and f.name in kept), None)
-            losses.append(Loss("images", None, len(images), where, images, self._names(images)))
-        return tuple(losses)
-
-    def _loss(self, lost: LostRows, cell: str, kept: dict[str, str | None]) -> Loss:
-        digests = [d for d, missing in self.lost_of.items() if missing]
-        images = lost.images or tuple(i for i, d in self.digest_of.items() if d in digests)
-        measured = lost.file.table.startswith("measurements")
-        return Loss(
-            lost.file.table, cell, lost.rows, kept.get(lost.file.name), images if measured else (),
-            self._names(images) if measured else (),
-        )  # fmt: skip
-
-    def _names(self, images: Iterable[int]) -> tuple[str, ...]:
-        digests = {self.digest_of[i] for i in images if i in self.digest_of}
-        return tuple(sorted(self.logged[d].file for d in digests if d in self.logged))
+            file = next((f.name for f in self.files if f.table == "images" and f.name in kept), None)
+            dropped = tuple(self.globals.dropped.tolist())
+            lost.append(LostRows("images", len(dropped), file=file, images=dropped))
+        return self.ledger.losses(lost, kept)
 
 
 def _cell_named(name: str) -> Cell:
     norder, npix = map(int, name.split("/"))
     return Cell(norder, npix)
+
+
+def _cell_of(file: DataFile) -> Cell:
+    return _cell_named(str(_cell_text(file)))
+
+
+def _overlap(one: Cell, other: Cell) -> bool:
+    return one.lo < other.hi and other.lo < one.hi
 
 
 def count_cell(cell: Cell, *, snapshot: Snapshot) -> tuple[Ints, Ints]:

@@ -9,6 +9,9 @@ from typing import Any
 
 from .findings import Finding, place_text
 
+TOLD = 100
+"""Names of one loss that people are told; programs get all."""
+
 
 @dataclass(frozen=True)
 class Mended:
@@ -25,8 +28,9 @@ class Mended:
 class Loss:
     """Rows that a repair could not save: of a table and cell, the images and ingested files that had them.
 
-    `quarantine` is where the damaged file lies now, relative to the database; None: there was no file left. `images`
-    are ids, `files` the ingested files to ingest again.
+    `part` says what of the rows is lost; empty: all. `names` are those of photcodes and exposures, and old ids of
+    objects. `quarantine` is where the damaged file lies now, relative to the database, or where it was if it could not
+    be moved; None: nothing was left of it. `images` are ids, `files` the ingested files to ingest again.
     """
 
     table: str
@@ -35,6 +39,8 @@ class Loss:
     quarantine: str | None
     images: tuple[int, ...] = ()
     files: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,10 @@ class FsckReport:
 
 def _loss_lines(loss: Loss) -> list[str]:
     where = f"table {loss.table}" + (f", cell {loss.cell}" if loss.cell else "")
+    what = f"{loss.part} of {loss.rows} rows" if loss.part else f"{loss.rows} rows"
+    whose = f" of {len(loss.images)} images" if loss.images else ""
     kept = f", kept in {loss.quarantine}" if loss.quarantine else ""
-    lines = [f"lost    {where}: {loss.rows} rows of {len(loss.images)} images{kept}"]
+    lines = [f"lost    {where}: {what}{whose}{kept}", *(f"        {name}" for name in loss.names[:TOLD])]
+    if len(loss.names) > TOLD:
+        lines.append(f"        and {len(loss.names) - TOLD} more, which --json names")
     return lines + [f"        ingest again: {file}" for file in loss.files]

@@ -11,6 +11,8 @@ import pyarrow as pa
 from skydb.errors import UsageError, did_you_mean
 
 SCHEMA_VERSION = 1
+VARIABLE_BYTES = 32
+"""What a text or a list is taken to need."""
 
 ARROW_TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
@@ -117,6 +119,12 @@ class Table:
     def arrow(self) -> pa.Schema:
         """The Arrow schema of the whole table."""
         return pa.schema([c.arrow for c in self.columns])
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """What a row takes in memory; about, where there are texts or lists."""
+        types = [c.arrow.type for c in self.columns]
+        return sum(-(-t.bit_width // 8) if pa.types.is_primitive(t) else VARIABLE_BYTES for t in types)
 
     def select(self, names: Iterable[str]) -> pa.Schema:
         """Return the Arrow schema of some columns, in the order given."""

@@ -27,6 +27,7 @@ from .leases import offer_lease
 from .manifest import complete_head, refuse_other_catalog, write_manifest
 from .ranges import overlap, pack_ranges, unpack_ranges
 from .record import Record, Row, apply_record
+from .turns import give_way
 
 
 def commit(root: Path, changes: Changes) -> int:
@@ -40,6 +41,8 @@ def commit(root: Path, changes: Changes) -> int:
         The snapshot that they were made on top of does not exist, or the catalog is not that of the manifests.
     """
     reached("commit.begun")
+    if len(changes.writes):
+        give_way(root)
     snapshot = transact(root, changes)
     reached("commit.committed")
     write_manifest(root, snapshot)

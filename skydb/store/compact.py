@@ -1,17 +1,17 @@
 """Compaction: fold a cell's deltas into one file per table, split a cell over its limit, fold small global files.
 
 None changes an answer: the rows are the same, only their files and cells are others. A cell splits into its four
-children, those that are still over the limit into theirs, down to `DEEPEST_ORDER`. Of a global table only files that
-are small beside those folded with them are folded, so that a row is written a few times in all, not at every folding.
+children, those that are still over the limit, of measurements or of bytes, into theirs, down to `DEEPEST_ORDER`. Of a
+global table only files that are small beside those folded with them are folded, so that a row is written a few times
+in all, not at every folding.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,13 @@ GLOBAL_FILE_ROWS = 1_000_000
 """Rows of a folded global file at most, held in memory at once; one of more than half is folded no more."""
 
 
+ROW_BYTES = 1024
+"""Bytes that a cell may hold, in memory, for each of the measurements that it may hold.
+
+A measurement takes 410, an object that was measured once 300 more: only large declared tables split cells by bytes.
+"""
+
+
 @dataclass(frozen=True)
 class Compacted:
     """What compacting one cell made: the cells that take its place, their files, and the files that end."""
@@ -50,16 +57,25 @@ class Compacted:
 
 def cells_to_compact(snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int = DELTAS_ALLOWED) -> list[Cell]:
     """Return the cells that hold too many rows or too many files."""
-    rows: Counter[tuple[int | None, int | None]] = Counter()
-    files: Counter[tuple[int | None, int | None, str]] = Counter()
-    for name in ("measurements", *snapshot.declared):
+    rows: defaultdict[tuple[int | None, int | None], Counter[str]] = defaultdict(Counter)
+    many: set[tuple[int | None, int | None]] = set()
+    for name in _sky_tables(snapshot):
+        files = Counter[tuple[int | None, int | None]]()
         for file in snapshot.files(name):
-            rows[file.norder, file.npix] += file.rows if name == "measurements" else 0
-            files[file.norder, file.npix, name] += 1
-    many = {(norder, npix) for (norder, npix, _), count in files.items() if count > deltas_allowed}
+            rows[file.norder, file.npix][name] += file.rows
+            files[file.norder, file.npix] += 1
+        if name == "measurements" or name in snapshot.declared:
+            many |= {key for key, count in files.items() if count > deltas_allowed}
     return [
-        c for c in snapshot.cells() if c.key in many or (rows[c.key] > cell_rows and c.norder < DEEPEST_ORDER)
+        c for c in snapshot.cells()
+        if c.key in many or (c.norder < DEEPEST_ORDER and _too_much(rows[c.key], snapshot, cell_rows))
     ]  # fmt: skip
+
+
+def _too_much(rows: Mapping[str, int], snapshot: Snapshot, cell_rows: int) -> bool:
+    """Say whether a cell has too many measurements, or its tables too many bytes."""
+    size = sum(count * snapshot.table(name).row_bytes for name, count in rows.items())
+    return rows.get("measurements", 0) > cell_rows or size > cell_rows * ROW_BYTES
 
 
 def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: int) -> Compacted:
@@ -68,8 +84,10 @@ def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: i
         name: rows for name in _sky_tables(snapshot) if name != "measurements_cal"
         if (rows := _whole_table(snapshot, name, cell)).num_rows
     }  # fmt: skip
-    ids = tables["measurements"].column("object_id").to_numpy() if "measurements" in tables else np.empty(0, np.int64)
-    cells = _split(cell, ids, cell_rows)
+    ids = {name: rows.column("object_id").to_numpy() for name, rows in tables.items()}
+    if "measurements" in ids:
+        ids["measurements_cal"] = ids["measurements"]
+    cells = _split(cell, ids, partial(_too_much, snapshot=snapshot, cell_rows=cell_rows))
     adds = [file for child in cells for file in _write_cell(snapshot, place, child, tables)]
     old = [f.name for name in _sky_tables(snapshot) for f in snapshot.files(name, cell)]
     return Compacted(cell, tuple(cells), tuple(adds), tuple(old))
@@ -96,13 +114,15 @@ def _beside(name: str) -> str:
     return f"cal.{name}"
 
 
-def _split(cell: Cell, ids: np.ndarray, cell_rows: int) -> list[Cell]:
-    if len(ids) <= cell_rows or cell.norder >= DEEPEST_ORDER:
+def _split(cell: Cell, ids: Mapping[str, np.ndarray], too_much: Callable[[Mapping[str, int]], bool]) -> list[Cell]:
+    """Return the cells that a cell becomes; `ids` are the object ids of its tables' rows, in order."""
+    if cell.norder >= DEEPEST_ORDER or not too_much({name: len(its) for name, its in ids.items()}):
         return [cell]
     children = [Cell(cell.norder + 1, 4 * cell.npix + i, cell.host, cell.drift_arcsec, cell.stale) for i in range(4)]
-    bounds = np.searchsorted(ids, [c.lo for c in children] + [children[-1].hi])
-    parts = [ids[a:b] for a, b in pairwise(bounds)]
-    return [final for child, part in zip(children, parts, strict=True) for final in _split(child, part, cell_rows)]
+    edges = [child.lo for child in children] + [children[-1].hi]
+    bounds = {name: np.searchsorted(its, edges) for name, its in ids.items()}
+    parts = [{name: its[bounds[name][i] : bounds[name][i + 1]] for name, its in ids.items()} for i in range(4)]
+    return [final for child, part in zip(children, parts, strict=True) for final in _split(child, part, too_much)]
 
 
 def _write_cell(snapshot: Snapshot, place: Scratch, cell: Cell, tables: dict[str, pa.Table]) -> Iterator[DataFile]:
@@ -184,7 +204,7 @@ def compact(
             return commit(_changes(snapshot, done, folded))
 
         root = snapshot_now().root
-        return until_committed(attempt, after_conflict=lambda: drop_uncommitted(root, place.path))
+        return until_committed(root, attempt, after_conflict=lambda: drop_uncommitted(root, place.path))
 
 
 def _changes(

@@ -103,6 +103,25 @@ def _fetched(place: Place, spare: Path) -> Path:
     return spare
 
 
+def fetch_file(place: Place, to: Path) -> None:
+    """Copy the file at a place to a local path as it is, damaged or not: there whole, or not at all.
+
+    Raises
+    ------
+    OSError
+        The disk is full, fails, or may not be written.
+    DataError, BusyError
+        The file is not there, or cannot be read behind its URL.
+    """
+    def write(temporary: Path) -> None:
+        if place.is_local:
+            _copy(place.local, temporary)
+        else:
+            _fetched(place, temporary)
+
+    write_durably(to, write)
+
+
 def digest_at(place: Place) -> str:
     """Return the BLAKE2b (128 bits, hexadecimal) of the file at a place.
 

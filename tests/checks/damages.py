@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from skydb.database import Database
 from skydb.declared import declare_table
+from skydb.deletion import delete
 from skydb.ingest.addstar import addstar
 from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
@@ -225,6 +226,15 @@ def logged_otherwise(db: Database, **change: int) -> None:
     db.commit(Changes("test", "test", db.snapshot().id, log=(entry,), ends_log=(entry.digest,)))
 
 
+def revived(db: Database) -> None:
+    """A reference survey is deleted, and an object that only it had lives."""
+    log = catalog_table(db.snapshot(), "ingest_log").to_pylist()
+    delete(db, files=[entry["file"] for entry in log if entry["file"].endswith(".csv")], workers=1)
+    files = db.snapshot().files("object_seeds")
+    file, row = next((f, i) for f in files for i, gone in enumerate(rows_of(db, f)["retired"].to_pylist()) if gone)
+    replace_file(db, file, with_value(rows_of(db, file), "retired", row, False))
+
+
 def narrow_cell(db: Database) -> None:
     file = file_of(db, "measurements")
     cell = next(c for c in db.snapshot().cells() if c.key == (file.norder, file.npix))
@@ -359,6 +369,7 @@ DAMAGES: dict[str, list[Damage]] = {
         rewritten("object_seeds", lambda rows: with_value(rows, "retired", 0, True)),
     ],
     "founder-missing": [rewritten("object_seeds", lambda rows: with_value(rows, "founder_det_id", 0, 987654))],
+    "object-empty": [revived],
     "objects-differ": [
         rewritten("objects", lambda rows: with_value(rows, "n_measurements", 0, 99)),
         rewritten("objects", lambda rows: rows.slice(1)),

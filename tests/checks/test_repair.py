@@ -12,9 +12,14 @@ from skydb.checks.report import FsckReport
 from skydb.database import Database
 from skydb.deletion import delete
 from skydb.ingest.addstar import addstar
+from skydb.schema.tables import TABLES
+from skydb.snapshots import gc
+from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
-from tests.checks.damages import DAMAGES, file_of, flip, path_of, with_table
+from skydb.store.tags import delete_tag
+from tests.checks.damages import DAMAGES, aliased, backwards, file_of, flip, path_of, rows_of, with_table, written_as
 from tests.ingest.skies import assert_same, check_conservation, contents
+from tests.store.test_aliases import add_aliases
 
 QUICK = {"manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded"}
 MENDED = [
@@ -122,19 +127,103 @@ def test_solutions_come_back_from_the_calibrated_measurements(db: Database) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["exposure-missing", "photcode-missing", "solution-missing", "image-unindexed"])
-def test_other_tables_of_images_are_mended(db: Database, kind: str) -> None:
-    DAMAGES[kind][0](db)
+@pytest.mark.parametrize(("kind", "number", "lost"), [
+    ("exposure-missing", 0, [("exposures", 1)]), ("photcode-missing", 0, []), ("null-required", 0, []),
+    ("solution-missing", 0, [("images_cal", 1)]), ("solution-missing", 1, []), ("object-empty", 0, []),
+    ("image-missing", 0, [("measurements", 1)]), ("id-outside", 0, [("object_seeds", 1)]),
+    *(("alias-broken", number, [("object_aliases", 1)]) for number in range(3)),
+    ("log-differs", 1, []), ("images-differ", 0, [("images", 2)]), ("images-differ", 1, []),
+])  # fmt: skip
+def test_what_a_repair_gives_up_it_says(db: Database, kind: str, number: int, lost: list[tuple[str, int]]) -> None:
+    DAMAGES[kind][number](db)
     report = repaired(db)
     assert report.clean, report.text()
+    assert [(loss.table, loss.rows) for loss in report.lost] == lost
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["id-outside", "image-missing", "null-required"])
-def test_rows_that_cannot_be_are_given_up(db: Database, kind: str) -> None:
-    DAMAGES[kind][0](db)
+def test_image_without_its_row_is_given_up_and_said(db: Database) -> None:
+    row = rows_of(db, file_of(db, "images")).slice(0, 1).to_pylist()[0]
+    DAMAGES["image-unindexed"][0](db)
     report = repaired(db)
     assert report.clean, report.text()
+    (loss,) = (loss for loss in report.lost if loss.table == "images")
+    assert loss.images == (row["image_id"],)
+
+
+@pytest.mark.slow
+def test_entry_whose_rows_do_not_add_up_is_left_and_said(db: Database) -> None:
+    DAMAGES["log-differs"][0](db)
+    report = repaired(db)
+    assert [f.kind for f in report.damage] == ["log-differs"]
+
+
+EVERYTHING = [name for name, table in TABLES.items() if table.kind in {"sky", "global"} and name != "photcodes"]
+"""Every table of files but one: the last photcodes are in no older file."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
+@pytest.mark.parametrize("table", [*EVERYTHING, "notes"])
+def test_file_of_any_table_is_mended_or_said_to_be_lost(db: Database, table: str, harm: Callable[[Path], None]) -> None:
+    with_table("measurement")(db)
+    aliased(db)
+    before = contents(db)
+    file = file_of(db, table)
+    harm(path_of(db, file))
+    report = repaired(db)
+    assert report.clean, report.text()
+    rows = [(loss.table, loss.rows) for loss in report.lost if not loss.part]
+    if table in {"notes", "object_aliases", "measurements"}:
+        assert (table, file.rows) in rows
+    elif table != "images":
+        assert rows == []
+    if not report.lost:
+        assert_same(contents(db), before)
+    assert fsck(db, deep=True, workers=1).findings == report.findings
+
+
+def without_survey(db: Database) -> tuple[DataFile, list[int]]:
+    """Delete the reference survey; return a file with seeds of objects that retired, and their ids."""
+    log = catalog_table(db.snapshot(), "ingest_log").to_pylist()
+    delete(db, files=[entry["file"] for entry in log if entry["file"].endswith(".csv")], workers=1)
+    retired = {f: rows_of(db, f).filter(rows_of(db, f)["retired"]) for f in db.snapshot().files("object_seeds")}
+    file = max(retired, key=lambda f: len(retired[f]))
+    return file, retired[file]["object_id"].to_pylist()
+
+
+def test_objects_that_retired_come_back_from_older_files(db: Database) -> None:
+    file, _ = without_survey(db)
+    before = contents(db)
+    flip(path_of(db, file))
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert report.lost == ()
+    assert_same(contents(db), before)
+
+
+def test_objects_that_retired_and_are_nowhere_are_said_to_be_lost_with_their_old_ids(db: Database) -> None:
+    file, gone = without_survey(db)
+    add_aliases(db, {gone[0] + 1: gone[0]})
+    delete_tag(db.root, "halfway")
+    gc(db, grace="0s")
+    flip(path_of(db, file))
+    report = repaired(db)
+    assert report.clean, report.text()
+    seeds, aliases = report.lost
+    assert (seeds.table, seeds.rows, seeds.quarantine) == ("object_seeds", len(gone), f"quarantine/{file.path}")
+    assert (aliases.table, aliases.rows, aliases.names) == ("object_aliases", 1, (str(gone[0] + 1),))
+    assert str(gone[0] + 1) in report.text()
+
+
+def test_photcodes_that_are_lost_are_all_named(db: Database) -> None:
+    file = file_of(db, "photcodes")
+    flip(path_of(db, file))
+    report = repaired(db)
+    assert [f.kind for f in report.damage] == ["photcode-missing"]
+    (loss,) = report.lost
+    assert (loss.table, loss.rows, loss.quarantine) == ("photcodes", 3, f"quarantine/{file.path}")
+    assert loss.names == ("R.B", "R.C", "R.G")
 
 
 @pytest.mark.parametrize(("kind", "number", "lost"), [
@@ -146,6 +235,36 @@ def test_rows_of_further_tables_are_sifted(db: Database, kind: str, number: int,
     report = repaired(db)
     assert report.clean, report.text()
     assert [(loss.table, loss.rows) for loss in report.lost] == [("notes", 1)] * lost
+
+
+@pytest.mark.parametrize("keyed_by", [pytest.param("object", marks=pytest.mark.slow), "measurement"])
+@pytest.mark.parametrize("harm", [flip, pytest.param(Path.unlink, marks=pytest.mark.slow)], ids=["flipped", "missing"])
+def test_damaged_file_of_a_declared_table_is_given_up_and_all_else_mended(
+    db: Database, keyed_by: str, harm: Callable[[Path], None]
+) -> None:
+    before = contents(db)
+    with_table(keyed_by)(db)
+    file = file_of(db, "notes")
+    harm(path_of(db, file))
+    flip(path_of(db, file_of(db, "objects")))
+    report = repaired(db)
+    assert report.clean, report.text()
+    (loss,) = report.lost
+    assert (loss.table, loss.cell, loss.rows) == ("notes", f"{file.norder}/{file.npix}", file.rows)
+    assert (loss.quarantine is None) == (harm is Path.unlink)
+    assert_same(contents(db), before)
+
+
+@pytest.mark.slow
+def test_unsorted_file_of_a_declared_table_is_sorted(db: Database) -> None:
+    with_table("object")(db)
+    file = file_of(db, "notes")
+    before = rows_of(db, file)
+    written_as(db, file, backwards(before), db.snapshot().table("notes"))
+    report = repaired(db)
+    assert report.clean, report.text()
+    assert report.lost == ()
+    assert rows_of(db, file_of(db, "notes")).equals(before)
 
 
 @pytest.mark.slow

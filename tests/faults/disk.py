@@ -104,6 +104,10 @@ def distinct(calls: Sequence[Call]) -> list[Call]:
     return chosen
 
 
+WAYS = 6
+"""In how many ways a call can be spoiled at most."""
+
+
 def ways_of(call: Call) -> list[int]:
     """How a call can be spoiled."""
     return [NO_SPACE, IO_ERROR, FULL, KILL, *((SHORT, TORN) if call.name == "write" else ())]

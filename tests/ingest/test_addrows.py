@@ -14,15 +14,15 @@ import pytest
 from astropy.table import Table as AstropyTable
 
 import skydb
+from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.errors import CommitConflict, UsageError
-from skydb.ingest import addrows as module
 from skydb.ingest.addrows import addrows
 from skydb.ingest.rows import reading
 from skydb.parallel.executor import executor_for
 from skydb.sky.partition import separation_arcsec
 from skydb.store.changes import Changes
-from skydb.store.compact import compact
+from skydb.store.compact import cells_to_compact, compact
 from skydb.tools.cli import main
 from tests.ingest.skies import check_nothing_is_left_over, new_database, write_night
 from tests.parallel.simulated import SimulatedExecutor
@@ -332,7 +332,7 @@ def test_writer_that_always_loses_says_so(db: Database, tmp_path: Path, monkeypa
         raise CommitConflict("another writer came first")
 
     monkeypatch.setattr(Database, "commit", commit)
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    monkeypatch.setattr("skydb.store.retries.ATTEMPTS", 2)
     with pytest.raises(CommitConflict):
         addrows(db, "spectra", write(tmp_path / "s.parquet", **spectra_of(objects(db)["object_id"])), workers=1)
     assert not list(db.root.glob("data/spectra/**/*.parquet"))
@@ -353,6 +353,21 @@ def test_compaction_folds_and_splits_a_declared_table_with_its_cell(tmp_path: Pa
     assert all(len(after.files("spectra", c)) <= 1 for c in after.cells())
     assert sum(f.rows for f in after.files("spectra")) == 3 * len(ids)
     assert sql(db, query) == before
+
+
+def test_cell_with_few_measurements_and_many_rows_of_a_declared_table_splits_too(tmp_path: Path) -> None:
+    db = new_database(tmp_path / "s.sky", cell_rows=300)
+    skydb.addstar(db, write_night(tmp_path / "night", exposures=2, stars=100), workers=1)
+    declare(db, SPECTRA)
+    ids, cells = objects(db)["object_id"], db.snapshot().cells()
+    many = [spectra_of(ids, f"P{number}") for number in range(50)]
+    rows = {name: np.concatenate([part[name] for part in many]) for name in many[0]}
+    addrows(db, "spectra", write(tmp_path / "s.parquet", **rows), workers=1)
+    after = db.snapshot()
+    assert len(after.cells()) > len(cells)
+    assert cells_to_compact(after, db.cell_rows) == []
+    assert sum(f.rows for f in after.files("spectra")) == 50 * len(ids)
+    assert fsck(db, workers=1).clean
 
 
 def test_many_small_files_of_a_declared_table_are_folded_by_themselves(db: Database, tmp_path: Path) -> None:
