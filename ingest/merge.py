@@ -289,7 +289,8 @@ def _with_declared(
     coming: Coming, written: _Written, log: Sequence[LogEntry], ends_log: Sequence[str]
 ) -> tuple[tuple[LogEntry, ...], tuple[str, ...]]:
     """Have the log, and what of it ends, count the rows of declared tables that came."""
-    came = {name: sum(m.declared.get(name, 0) for m in written.cells) for name in coming.source.declared}
+    files = [f for w in written.changed for f in w.adds]
+    came = {name: sum(f.rows for f in files if f.table == name) for name in coming.source.declared}
     brought = [entry for entry in log if entry.digest not in ends_log]
     changed = {entry.digest: entry for entry in log_with_rows(coming.base, came, brought)}
     here = changed.keys() - {entry.digest for entry in log}
