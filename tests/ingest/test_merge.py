@@ -440,9 +440,13 @@ def test_command_says_what_came_and_what_was_there(two: tuple[Database, Database
     from skydb.tools.commands.merge import command
 
     base, source = two
-    made = CliRunner().invoke(command, [str(base.root), str(source.root), "--workers", "1", "--json"])
-    assert json.loads(made.stdout)["n_images"] == 2
-    again = CliRunner().invoke(command, [str(base.root), str(source.root), "--workers", "1"])
+    words = [str(base.root), str(source.root), "--workers", "1"]
+    head = base.snapshot().id
+    assert isinstance(CliRunner().invoke(command, [*words, "nowhere.sky"]).exception, UsageError)
+    assert base.snapshot().id == head
+    made = CliRunner().invoke(command, [*words, "--json"])
+    assert [merged["n_images"] for merged in json.loads(made.stdout)["merges"]] == [2]
+    again = CliRunner().invoke(command, words)
     assert "nothing to bring, all 2 images are here" in again.stdout
 
 
