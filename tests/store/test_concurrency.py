@@ -124,23 +124,30 @@ QUICK = {
 """Pairs that every run tests."""
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("files")
+def write_files(folder: Path) -> Files:
     *first, one, other, last = write_night(folder / "here", exposures=5, stars=30)
     skydb.addstar(new_database(folder / "apart.sky"), last, workers=1)
     (elsewhere,) = write_night(folder / "there", exposures=1, stars=30, ra=180.0, seed=1)
     return Files(first, one, other, elsewhere, folder / "apart.sky")
 
 
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Database:
-    """A database of two files (snapshots 2 and 3) in one cell; gc cannot give up the first."""
-    made = new_database(tmp_path_factory.mktemp("begun") / "t.sky")
+def begin(folder: Path, files: Files) -> Database:
+    """Make a database of two files (snapshots 2 and 3) in one cell; gc cannot give up the first."""
+    made = new_database(folder / "t.sky")
     for file in files.first:
         skydb.addstar(made, file, compact=False, workers=1)
     set_tag(made.root, "kept", 2)
     return made
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Database:
+    return begin(tmp_path_factory.mktemp("begun"), files)
 
 
 def copy_of(db: Database, path: Path) -> Database:

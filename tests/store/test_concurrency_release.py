@@ -17,7 +17,7 @@ from skydb.errors import UsageError
 from skydb.query.release import ReleaseReport
 from skydb.store import collect
 
-from .test_concurrency import VERBS, Files, begun, copy_of, files, held_in  # noqa: F401 - the fixtures too
+from .test_concurrency import VERBS, Files, begin, copy_of, held_in, write_files
 
 SECONDS = 60
 HEAD = 4
@@ -29,7 +29,17 @@ QUICK = {("ingest", "count"), ("compact", "partitions"), ("gc", "count")}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(begun: Database, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:  # noqa: F811
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Database:
+    return begin(tmp_path_factory.mktemp("begun"), files)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(begun: Database, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What `begun` is released as."""
     folder = tmp_path_factory.mktemp("released")
     assert begun.snapshot().id == HEAD
@@ -44,7 +54,7 @@ def cases() -> list[object]:
 
 @pytest.mark.parametrize(("verb", "step"), cases())
 def test_release_shows_its_snapshot_whatever_is_committed_and_collected_meanwhile(
-    verb: str, step: str, begun: Database, files: Files, undisturbed: dict[str, bytes], tmp_path: Path,  # noqa: F811
+    verb: str, step: str, begun: Database, files: Files, undisturbed: dict[str, bytes], tmp_path: Path,
 ) -> None:  # fmt: skip
     db, kept = copy_of(begun, tmp_path / "t.sky"), []
 
@@ -61,7 +71,7 @@ def test_release_shows_its_snapshot_whatever_is_committed_and_collected_meanwhil
 
 @pytest.mark.slow
 def test_release_on_workers_shows_its_snapshot_too(
-    begun: Database, files: Files, undisturbed: dict[str, bytes], tmp_path: Path  # noqa: F811
+    begun: Database, files: Files, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     """They hold no leases: the process that gave them work does."""
     db = copy_of(begun, tmp_path / "t.sky")
@@ -102,7 +112,7 @@ class Collected:
 
 
 @pytest.fixture
-def collected(begun: Database, files: Files, tmp_path: Path) -> Iterator[Collected]:  # noqa: F811
+def collected(begun: Database, files: Files, tmp_path: Path) -> Iterator[Collected]:
     db = copy_of(begun, tmp_path / "t.sky")
     VERBS["compact"](db, files)
     made = Collected(db, tmp_path / "out")
