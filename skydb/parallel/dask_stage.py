@@ -16,13 +16,13 @@ from skydb.errors import SkydbError
 
 from .dask_task import Outcome, packed, run_batch, shipped
 from .interface import Answer, Item
-from .places import Batch, Worker, at_backup, batches_of, workers_on
+from .places import Batch, Worker, at_backup, batches_of, parts_by_backup, workers_on
 
 if TYPE_CHECKING:
     from .dask import DaskExecutor
 
 MOST_TASKS = 2_000
-"""Tasks of a stage: each costs the scheduler some milliseconds."""
+"""Tasks of a stage, while no host is lost: each costs the scheduler some milliseconds."""
 
 IN_FLIGHT = 2
 """Batches per worker that are out at a time, so that none waits for the next."""
@@ -31,7 +31,7 @@ AHEAD = 4
 """How many times as many may be out or done before their turn, so that one busy host does not let the others idle."""
 
 TICK_SECONDS = 0.5
-"""How often to look whether workers were lost, while nothing else happens."""
+"""How often to look which workers are there; seldom enough for the scheduler, who describes all of them."""
 
 LOSSES = 3
 """How often a batch may lose its worker: one that makes its worker run out of memory does so every time."""
@@ -40,7 +40,7 @@ SHARED_BYTES = 50_000
 """A task above this size is sent to each worker once, not with every batch."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trip:
     """A batch on its way: its future, and on which workers it may run (None: any).
 
@@ -56,15 +56,19 @@ class _Trip:
 
 
 class Stage(Generic[Item, Answer]):
-    """The batches of one call of `map`, and where each of them is."""
+    """The batches of one call of `map`, and where each of them is; `clock` counts seconds."""
 
-    def __init__(self, executor: DaskExecutor, task: Callable[[Item], Answer], items: Sequence[Item]) -> None:
+    def __init__(
+        self, executor: DaskExecutor, task: Callable[[Item], Answer], items: Sequence[Item], *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._executor, self._client, self._items = executor, executor.client, items
         self._trips = [_Trip(batch) for batch in batches_of(items, most=MOST_TASKS)]
         self._task = shipped(self._client, task, above=SHARED_BYTES)
         self._folder = os.getcwd()
         self._ended: queue.SimpleQueue[tuple[_Trip, Any]] = queue.SimpleQueue()
         self._fetcher = ThreadPoolExecutor(2, "skydb-fetch")
+        self._clock, self._looked = clock, clock()
         self._seats: list[Worker] = executor.seats()
         self._turn = 0
 
@@ -76,12 +80,11 @@ class Stage(Generic[Item, Answer]):
             while number not in ready:
                 if number in errors:
                     raise errors[number]
-                trip = self._trips[self._turn]
-                outcome = self._outcome(trip)
+                batch, outcome = self._next_outcome()
                 self._turn += 1
-                ready |= zip(trip.batch.items, outcome.answers, strict=False)
+                ready |= zip(batch.items, outcome.answers, strict=False)
                 if outcome.error is not None:
-                    errors[trip.batch.items[len(outcome.answers)]] = outcome.error
+                    errors[batch.items[len(outcome.answers)]] = outcome.error
             yield ready.pop(number)
 
     def cancel(self) -> None:
@@ -92,21 +95,25 @@ class Stage(Generic[Item, Answer]):
             with suppress(Exception):  # the scheduler is gone, and with it what it was to do
                 self._client.cancel(futures, force=True)
 
-    def _outcome(self, trip: _Trip) -> Outcome:
-        """Wait until a batch is done, and return what became of it."""
+    def _next_outcome(self) -> tuple[Batch, Outcome]:
+        """Wait until the batch whose turn it is is done, and return what became of it."""
         while True:
+            if self._clock() - self._looked >= TICK_SECONDS:
+                self._look_around()
             self._send()
+            trip = self._trips[self._turn]
             if trip.is_done and (outcome := self._fetched(trip)) is not None:
                 trip.future = None
-                return outcome
+                return trip.batch, outcome
             if not trip.is_done:
                 self._wait()
 
     def _send(self) -> None:
         """Send out the next batches, as many as their workers have places for."""
+        self._cut_lost()
         out: dict[frozenset[str] | None, int] = {}
         places = IN_FLIGHT * max(1, len(self._seats))
-        for trip in self._trips[self._turn : self._turn + AHEAD * places]:
+        for trip in self._next_trips():
             if trip.is_done:
                 continue
             if trip.future is None:
@@ -116,12 +123,27 @@ class Stage(Generic[Item, Answer]):
                 self._submit(trip, on, item_of)
             out[trip.on] = out.get(trip.on, 0) + 1
 
+    def _next_trips(self) -> list[_Trip]:
+        """Return the trips that may be out or done, from the one whose turn it is."""
+        return self._trips[self._turn : self._turn + AHEAD * IN_FLIGHT * max(1, len(self._seats))]
+
+    def _cut_lost(self) -> None:
+        """Cut the next batches whose host has no worker now, where their items have different backups."""
+        for trip in self._next_trips():
+            if trip.future is None and len(trip.batch.backups) > 1 and self._able(trip.batch.host) == []:
+                at = self._trips.index(trip)
+                parts = parts_by_backup(trip.batch, self._items)
+                self._trips[at : at + 1] = [_Trip(part, losses=trip.losses) for part in parts]
+
+    def _able(self, host: str | None) -> list[Worker] | None:
+        """Return the workers that may do what a host holds now; None where any may."""
+        return workers_on(host, self._seats, self._executor.places, declared=self._executor.declared)
+
     def _road(self, trip: _Trip) -> tuple[frozenset[str] | None, Callable[[Item], Item]]:
         """Return on which workers a batch may run now (None: any; empty: it has to wait), and as what its items go."""
-        batch, places = trip.batch, self._executor.places
-        roads = [(batch.host, _as_it_is)] + ([(batch.backup, at_backup)] if batch.backup is not None else [])
+        roads = [(trip.batch.host, _as_it_is), *((backup, at_backup) for backup in _backups(trip.batch))]
         for host, item_of in roads:
-            able = workers_on(host, self._seats, places, declared=self._executor.declared)
+            able = self._able(host)
             if able or (able is None and self._seats):
                 trip.waits_since = None
                 return None if able is None else frozenset(w.address for w in able), item_of
@@ -130,14 +152,14 @@ class Stage(Generic[Item, Answer]):
 
     def _be_patient(self, trip: _Trip) -> None:
         """Note that a batch has no worker; give up after a while."""
-        now = time.monotonic()
+        now = self._clock()
         trip.waits_since = trip.waits_since or now
         if now - trip.waits_since < self._executor.patience:
             return
         batch, items = trip.batch, self._what(trip)
         if batch.host is None:
             raise SkydbError("no Dask worker is left", items, "start some, and run the command again")
-        hosts = f"host {batch.host!r}" + (f" nor its backup {batch.backup!r}" if batch.backup else "")
+        hosts = " nor its backup ".join([f"host {batch.host!r}", *map(repr, _backups(batch))])
         todo = f"start one there: dask worker {self._address} --resources 'skydb-host-{batch.host}=1'"
         raise SkydbError(f"no Dask worker is on {hosts}", items, todo)
 
@@ -152,17 +174,18 @@ class Stage(Generic[Item, Answer]):
         trip.future.add_done_callback(lambda future: self._ended.put((trip, future)))
 
     def _wait(self) -> None:
-        """Wait for a batch to end; now and then look for lost workers."""
+        """Wait for a batch to end, or for the next look at the workers."""
         try:
             trip, future = self._ended.get(timeout=TICK_SECONDS)
         except queue.Empty:
-            self._look_for_losses()
+            self._look_around()
             return
         if trip.future is not None and trip.future.key == future.key:
             trip.is_done = True
 
-    def _look_for_losses(self) -> None:
-        """Take back the batches that are bound to workers which are gone; Dask itself looks after the others."""
+    def _look_around(self) -> None:
+        """See which workers have come, and take back what is bound to lost ones; Dask itself looks after the rest."""
+        self._looked = self._clock()
         try:
             self._seats = self._executor.seats()
         except (OSError, KeyError) as error:
@@ -190,7 +213,7 @@ class Stage(Generic[Item, Answer]):
 
         call = self._fetcher.submit(trip.future.result)
         while not wait([call], timeout=TICK_SECONDS).done:
-            self._look_for_losses()
+            self._look_around()
             if trip.future is None:
                 return None
         try:
@@ -218,6 +241,11 @@ class Stage(Generic[Item, Answer]):
     @property
     def _address(self) -> str:
         return str(self._client.scheduler.address)
+
+
+def _backups(batch: Batch) -> list[str]:
+    """Return the hosts that can take over from a batch's own."""
+    return [backup for backup in batch.backups if backup is not None]
 
 
 def _as_it_is(item: Item) -> Item:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -67,27 +68,46 @@ def workers_on(
 
 @dataclass(frozen=True)
 class Batch:
-    """Items of one host that share a task, by their places in the stage."""
+    """Items of one host that share a task, by their places in the stage, and the backups of these items."""
 
     items: tuple[int, ...]
     host: str | None
-    backup: str | None
+    backups: frozenset[str | None]
 
 
 def batches_of(items: Sequence[object], *, most: int) -> list[Batch]:
-    """Cut items into about so many batches at most, in order of their first items; a batch has one host.
+    """Cut items into batches, in order of their first items; a batch has one host.
 
-    A batch takes items that are near each other, so that answers need not wait long for their turn.
+    There are at most `most` of them, or one for each host where there are more hosts than that. A batch takes items
+    of its host that follow each other, as few as that allows, so that answers need not wait long for their turn.
     """
-    at = [(host_of(item), backup_of(item)) for item in items]
-    size = 1 if len(items) <= most else -(-len(items) * len(set(at)) // most)
-    batches = []
-    for start in range(0, len(items), size):
-        together: dict[tuple[str | None, str | None], list[int]] = {}
-        for number in range(start, min(start + size, len(items))):
-            together.setdefault(at[number], []).append(number)
-        batches += [Batch(tuple(numbers), *place) for place, numbers in together.items()]
-    return batches
+    numbers_on: dict[str | None, list[int]] = {}
+    for number, item in enumerate(items):
+        numbers_on.setdefault(host_of(item), []).append(number)
+    counts = [len(numbers) for numbers in numbers_on.values()]
+
+    def tasks(size: int) -> int:
+        return sum(-(-count // size) for count in counts)
+
+    size = 1 + bisect_left(range(1, max(counts, default=1)), -most, key=lambda size: -tasks(size))
+    batches = [
+        _batch(items, tuple(numbers[start : start + size]))
+        for numbers in numbers_on.values()
+        for start in range(0, len(numbers), size)
+    ]
+    return sorted(batches, key=lambda batch: batch.items[0])
+
+
+def parts_by_backup(batch: Batch, items: Sequence[object]) -> list[Batch]:
+    """Cut a batch into one for each backup."""
+    together: dict[str | None, list[int]] = {}
+    for number in batch.items:
+        together.setdefault(backup_of(items[number]), []).append(number)
+    return [_batch(items, tuple(numbers)) for numbers in together.values()]
+
+
+def _batch(items: Sequence[object], numbers: tuple[int, ...]) -> Batch:
+    return Batch(numbers, host_of(items[numbers[0]]), frozenset(backup_of(items[number]) for number in numbers))
 
 
 def at_backup(item: Any) -> Any:

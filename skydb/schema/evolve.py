@@ -15,8 +15,12 @@ from skydb.errors import UsageError
 
 from .model import Column, Table
 
-WIDENINGS = frozenset({("int32", "int64"), ("float32", "float64"), ("uint16", "uint32")})
-"""Types, and the wider ones that they may become."""
+WIDENINGS = frozenset({
+    ("int16", "int32"), ("int16", "int64"), ("int32", "int64"),
+    ("uint16", "uint32"), ("uint16", "int32"), ("uint16", "int64"), ("uint32", "int64"),
+    ("float32", "float64"),
+})  # fmt: skip
+"""Types, and the wider ones that they may become: a whole number stays one, and every value is the same in both."""
 
 
 def stored_names(table: Table, version: int, names: Sequence[str]) -> list[str]:

@@ -13,40 +13,43 @@ import weakref
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from skydb.errors import DataError, UsageError
 
 from .cells import LOCAL
-from .fetching import fetch_whole
+from .fetching import fetch_to
 from .layout import TAGS
 from .roots import Place, filesystem_of, is_url
 
-_SEAL = slice(60, 64)
+_SEAL_AT, _SEAL_BYTES = 60, 4
 """Where SQLite keeps `user_version`."""
+
+_PIECE_BYTES = 2**20
+"""How much of a copy is in memory at a time: that of a large survey has gigabytes."""
 
 _RENEWED_SECONDS = 60
 """How long a copy that was fetched once more is taken for new."""
 
 
 class FetchedCopy:
-    """A published copy that was fetched from a URL into a file of its own, which ends with this object."""
+    """A published copy that is fetched from a URL into a file of its own, which ends with this object."""
 
-    def __init__(self, content: bytes, tag: str) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="skydb-tag-"))
-        self.path = folder / f"{tag}.sqlite"
-        self.path.write_bytes(content)
+    def __init__(self, place: Place) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="skydb-tag-"), Path(place.path).name)
         weakref.finalize(self, _remove, self.path)
+        fetch_to(place, self.path)
 
 
 def seal(path: Path) -> None:
     """Write the checksum of a copy of a catalog into it."""
-    content = path.read_bytes()
     with path.open("rb+") as file:
-        file.seek(_SEAL.start)
-        file.write(_crc_of(content).to_bytes(4, "big"))
+        crc = _crc_of(file)
+        file.seek(_SEAL_AT)
+        file.write(crc.to_bytes(_SEAL_BYTES, "big"))
 
 
-def require_whole(content: bytes, place: Place) -> None:
+def require_whole(path: Path, place: Place) -> None:
     """Refuse a copy that is not as it was published.
 
     Raises
@@ -54,7 +57,11 @@ def require_whole(content: bytes, place: Place) -> None:
     DataError
         Its checksum is that of other bytes.
     """
-    if _crc_of(content) != int.from_bytes(content[_SEAL], "big"):
+    with path.open("rb") as file:
+        crc = _crc_of(file)
+        file.seek(_SEAL_AT)
+        is_whole = crc == int.from_bytes(file.read(_SEAL_BYTES), "big")
+    if not is_whole:
         todo = "remove this copy where the database can be written: `skydb status` publishes the tag again"
         raise DataError("a published tag is damaged: checksum", str(place), todo)
 
@@ -76,13 +83,13 @@ def fetched(home: str, tag: str) -> FetchedCopy:
     """
     place = place_of(home, tag)
     try:
-        content = fetch_whole(place)
+        copy = FetchedCopy(place)
     except DataError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise UsageError(f"no tag {tag!r} is published here", home, known_tags(home)) from None
         raise
-    require_whole(content, place)
-    return FetchedCopy(content, tag)
+    require_whole(copy.path, place)
+    return copy
 
 
 def renewed(home: str, tag: str) -> FetchedCopy:
@@ -112,9 +119,12 @@ def known_tags(home: str) -> str:
     return f"tags: {', '.join(tags)}" if tags else "it has none"
 
 
-def _crc_of(content: bytes) -> int:
-    view = memoryview(content)
-    return zlib.crc32(view[_SEAL.stop:], zlib.crc32(b"\0\0\0\0", zlib.crc32(view[: _SEAL.start])))
+def _crc_of(file: BinaryIO) -> int:
+    crc = zlib.crc32(bytes(_SEAL_BYTES), zlib.crc32(file.read(_SEAL_AT)))
+    file.seek(_SEAL_AT + _SEAL_BYTES)
+    while piece := file.read(_PIECE_BYTES):
+        crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def _remove(path: Path) -> None:

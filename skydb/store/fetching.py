@@ -73,6 +73,20 @@ def fetch_whole(place: Place) -> bytes:
     return bytes(body)
 
 
+def fetch_to(place: Place, path: Path) -> None:
+    """Write all of a file on a server to one of this machine, a piece at a time.
+
+    Raises
+    ------
+    DataError, BusyError
+        It cannot be had.
+    """
+    try:
+        filesystem_of(place.root).get_file(place.url, str(path))
+    except Exception as error:
+        raise refusal(place, error) from error
+
+
 def missing(place: Place) -> DataError:
     """Return the error of a stored file that is not where it should be, perhaps because its disk is not mounted."""
     if place.host != LOCAL and place.is_local and not os.path.exists(f"{place.root}/{HOST_FILE}"):

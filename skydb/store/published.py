@@ -53,7 +53,7 @@ def published_snapshot(home: str, at: int | str | None) -> Snapshot:
         copy = fetched(home, at)
         return _opened(copy.path, home, at, copy)
     path = tag_path(Path(home), at)
-    require_whole(path.read_bytes(), place_of(home, at))
+    require_whole(path, place_of(home, at))
     with pinning(Path(home)):
         snapshot = _opened(path, home, at, None)
         return _opened(path, home, at, take_lease(Path(home), snapshot.id))

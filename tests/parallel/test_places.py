@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skydb.parallel.places import HERE, Worker, batches_of, workers_on
+from skydb.parallel.dask_stage import MOST_TASKS
+from skydb.parallel.places import HERE, Batch, Worker, batches_of, parts_by_backup, workers_on
 from skydb.store.cells import Cell
 
 from .tasks import Part
@@ -53,18 +54,42 @@ def test_few_items_have_a_task_each() -> None:
     assert batches_of([], most=3) == []
 
 
-@given(st.lists(st.sampled_from(["north", "south", "east"]), max_size=300), st.integers(3, 40))
-def test_batches_hold_every_item_once_with_those_of_its_host(hosts: list[str], most: int) -> None:
-    batches = batches_of([Part(number, host) for number, host in enumerate(hosts)], most=most)
-    assert sorted(n for b in batches for n in b.items) == list(range(len(hosts)))
-    assert all(hosts[n] == b.host for b in batches for n in b.items)
+PLACES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=300)
+"""The hosts of items, and their backups."""
+
+
+@given(PLACES, st.integers(1, 40))
+@example([(n % 3, n % 2) for n in range(100)], 50)
+def test_batches_hold_every_item_once_with_those_of_its_host(places: list[tuple[int, int]], most: int) -> None:
+    parts = [Part(number, str(host), str(backup)) for number, (host, backup) in enumerate(places)]
+    batches = batches_of(parts, most=most)
+    assert sorted(n for b in batches for n in b.items) == list(range(len(parts)))
+    assert all(parts[n].host == b.host for b in batches for n in b.items)
+    assert all({parts[n].backup for n in b.items} == b.backups for b in batches)
     firsts = [b.items[0] for b in batches]
     assert firsts == sorted(firsts)
-    assert len(batches) <= most + 3 or len(hosts) <= most
+    assert len(batches) <= max(most, len({part.host for part in parts}))
+
+
+def test_no_places_make_more_tasks_of_a_stage_than_the_limit() -> None:
+    for items, hosts in ((4_000, 3), (10_000, 31), (10_000, 1_999)):
+        parts = [Part(n, str(n % hosts), str(n * n % (hosts - 1))) for n in range(items)]
+        batches = batches_of(parts, most=MOST_TASKS)
+        assert MOST_TASKS / 2 < len(batches) <= MOST_TASKS
+
+
+@given(PLACES)
+def test_parts_of_a_batch_have_a_backup_each(places: list[tuple[int, int]]) -> None:
+    parts = [Part(number, "north", str(backup)) for number, (_, backup) in enumerate(places)]
+    for batch in batches_of(parts, most=2):
+        cut = parts_by_backup(batch, parts)
+        assert sorted(n for part in cut for n in part.items) == list(batch.items)
+        assert {b for part in cut for b in part.backups} == batch.backups
+        assert len(cut) == len(batch.backups)
+        assert all({parts[n].backup for n in part.items} == part.backups for part in cut)
 
 
 def test_cells_go_where_they_lie() -> None:
     cells = [Cell(3, 1, host="north"), Cell(3, 2, host="south")]
-    assert [(b.items, b.host, b.backup) for b in batches_of(cells, most=9)] == [
-        ((0,), "north", None), ((1,), "south", None),
-    ]  # fmt: skip
+    alone = frozenset({None})
+    assert batches_of(cells, most=9) == [Batch((0,), "north", alone), Batch((1,), "south", alone)]

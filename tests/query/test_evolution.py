@@ -39,6 +39,8 @@ MADE_UP = (
     Column("my_name", "string", None, "meta.id", "added with a default that has to be quoted", since=3, default="o'x"),
     Column("my_good", "bool", None, "meta.code", "added with a default", since=2, default=True),
     Column("my_edges", "list<float64>", None, "meta.number", "added", since=3),
+    Column("my_bits", "int64", None, "meta.number", "widened, and signed now", widened=((3, "uint32"),)),
+    Column("my_step", "int64", None, "meta.number", "widened twice", widened=((2, "int16"), (3, "int32"))),
 )
 EVOLVED = ("objects", "measurements", "measurements_cal", "images")
 """The tables that get the made-up columns; a measurement has some of them in the raw file, some in both."""

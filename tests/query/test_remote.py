@@ -347,13 +347,13 @@ def test_reader_of_an_older_tag_finds_what_was_moved_since(
     catalog_copies.seal(tag)
     memory.pipe_file(f"/skydb-remote/moved/{NAME}/tags/{TAG}.sqlite", tag.read_bytes())
     fetched: list[str] = []
-    whole = catalog_copies.fetch_whole
+    fetch_to = fetching.fetch_to
 
-    def counted(place: Place) -> bytes:
+    def counted(place: Place, path: Path) -> None:
         fetched.append(place.url)
-        return whole(place)
+        fetch_to(place, path)
 
-    monkeypatch.setattr(catalog_copies, "fetch_whole", counted)
+    monkeypatch.setattr(catalog_copies, "fetch_to", counted)
     with con:
         for name in ("cone", "whole cells", "images side by side"):
             assert QUESTIONS[name](con).arrow().equals(answers[name])

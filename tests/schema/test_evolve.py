@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -68,11 +69,26 @@ def test_allowed_changes_are_none() -> None:
 @pytest.mark.parametrize(("narrow", "wide"), sorted(WIDENINGS))
 def test_widened_column_keeps_every_value_and_null(narrow: str, wide: str) -> None:
     present = pets(column(kind=wide, widened=((2, narrow),)), version=2)
-    extremes = {"int32": [-(2**31), 2**31 - 1], "float32": [-3.4028234663852886e38, 1e-45], "uint16": [0, 65535]}
-    values = pa.array([*extremes[narrow], None], ARROW_TYPES[narrow])
+    values = pa.array([*extremes(narrow), None], ARROW_TYPES[narrow])
     rows = evolved(pa.table({"mag": values}), present, ["mag"])
     assert rows.schema.field("mag").type == ARROW_TYPES[wide]
     assert rows["mag"].to_pylist() == values.to_pylist()
+
+
+def extremes(kind: str) -> list[float]:
+    """The least and the largest whole numbers of a type, or the least and the finest floating-point numbers."""
+    if kind.startswith("float"):
+        return [float(np.finfo(kind).min), float(np.finfo(kind).smallest_subnormal)]
+    return [int(np.iinfo(kind).min), int(np.iinfo(kind).max)]
+
+
+def test_whole_numbers_may_become_what_holds_them_all_and_nothing_else() -> None:
+    whole = [kind for kind in ARROW_TYPES if "int" in kind]
+    holding = {
+        (narrow, wide) for narrow in whole for wide in whole
+        if narrow != wide and extremes(wide)[0] <= extremes(narrow)[0] and extremes(narrow)[1] <= extremes(wide)[1]
+    }  # fmt: skip
+    assert holding | {("float32", "float64")} == WIDENINGS
 
 
 def test_added_column_is_null_or_its_default_in_earlier_rows() -> None:
