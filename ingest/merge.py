@@ -43,6 +43,7 @@ from .job import Clock, StepProgress
 from .merging.coming import Coming, coming_from, log_after
 from .merging.pairing import pair_objects
 from .merging.spilling import Spilled, SpillTask, spill_cell
+from .merging.strays import store_strays
 from .merging.writing import MergedCell, MergeTask, alias_work, store_aliases, write_merged_cell
 from .reach import Reach, reach_of
 from .writing import CellWork, WrittenCell, store_tables, write_task
@@ -153,16 +154,23 @@ def merge(
 
 @dataclass(frozen=True)
 class _Written:
-    """What was written: cells, global tables, aliases."""
+    """What was written: cells, global tables, aliases, rows of declared tables apart from their objects' cells."""
 
     cells: tuple[MergedCell, ...]
     tables: tuple[DataFile, ...]
     aliases: tuple[DataFile, ...]
+    strays: tuple[WrittenCell, ...]
 
     @property
     def changed(self) -> list[WrittenCell]:
-        """The cells that changed."""
-        return [m.written for m in self.cells if m.written is not None]
+        """The cells that changed; of one that is there twice, the last is as it will be."""
+        return [*self.strays, *(m.written for m in self.cells if m.written is not None)]
+
+    @property
+    def declared(self) -> dict[str, int]:
+        """How many rows of each declared table came."""
+        strays = (Counter({f.table: f.rows}) for w in self.strays for f in w.adds)
+        return dict(sum((Counter(m.declared) for m in self.cells), sum(strays, Counter())))
 
 
 @dataclass
@@ -213,7 +221,7 @@ class _Merge:
             report, snapshot=snapshot, n_measurements=sum(m.n_measurements for m in written.cells),
             n_matched=sum(m.n_matched for m in written.cells), n_new=sum(m.n_new for m in written.cells),
             n_aliases=sum(file.rows for file in written.aliases),
-            declared=dict(sum((Counter(m.declared) for m in written.cells), Counter())),
+            declared=written.declared,
         )  # fmt: skip
 
     def _spilled(self, coming: Coming, place: Scratch) -> Spilled:
@@ -248,7 +256,8 @@ class _Merge:
                 alias_work(reach.cells, cells),
             )  # fmt: skip
             aliases = tuple(file for file in named if file is not None)
-            return _Written(cells, _tables(coming, spilled, base, place), aliases)
+            strays = store_strays((s for m in cells for s in m.strays.items()), base, place, self.executor)
+            return _Written(cells, _tables(coming, spilled, base, place), aliases, tuple(strays))
 
     def _changes(self, coming: Coming, spilled: Spilled, reach: Reach, written: _Written) -> Changes:
         cells = {w.cell.key: w.cell for w in written.changed}
