@@ -27,13 +27,14 @@ from skydb.parallel.executor import Executor, Workers
 from skydb.schema.declaration import table_of
 from skydb.sky.partition import merge_ranges
 from skydb.store.carried import map_cells
-from skydb.store.changes import Calibration, Changes
+from skydb.store.changes import Calibration, Changes, LogEntry
 from skydb.store.command_line import one_line
 from skydb.store.compact import compact as fold
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
 from skydb.store.retries import until_committed
+from skydb.store.row_log import log_with_rows
 from skydb.store.scratch import Scratch, drop_uncommitted, scratch
 from skydb.store.snapshot import Snapshot
 
@@ -266,6 +267,7 @@ class _Merge:
         writes = merge_ranges(np.array([(c.lo, c.hi) for c in cells.values()], dtype=np.int64).reshape(-1, 2))
         founders = Counter(int(i) for m in written.cells for i in m.founders)
         log, ends_log = log_after(coming, spilled.n_measurements, founders)
+        log, ends_log = _with_declared(coming, written, log, ends_log)
         replaces = [name for w in written.changed for name in w.replaces]
         if coming.brings_photcodes:
             replaces += [f.name for f in coming.base.files("photcodes")]
@@ -290,6 +292,19 @@ def _tables(coming: Coming, spilled: Spilled, base: Snapshot, place: Scratch) ->
     if coming.brings_photcodes:
         tables["photcodes"] = coming.photcodes.to_arrow()
     return store_tables(tables, base, place)
+
+
+def _with_declared(
+    coming: Coming, written: _Written, log: Sequence[LogEntry], ends_log: Sequence[str]
+) -> tuple[tuple[LogEntry, ...], tuple[str, ...]]:
+    """Have the log, and what of it ends, count the rows of declared tables that came."""
+    files = [f for w in written.changed for f in w.adds]
+    came = {name: sum(f.rows for f in files if f.table == name) for name in coming.source.declared}
+    brought = [entry for entry in log if entry.digest not in ends_log]
+    changed = {entry.digest: entry for entry in log_with_rows(coming.base, came, brought)}
+    here = changed.keys() - {entry.digest for entry in log}
+    entries = {entry.digest: entry for entry in log} | changed
+    return tuple(entries.values()), (*ends_log, *here)
 
 
 def _calibration(coming: Coming) -> Calibration | None:

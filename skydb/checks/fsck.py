@@ -39,7 +39,7 @@ from .away import away_findings, away_hosts, kept_findings
 from .catalog import catalog_findings, copied
 from .cells import CellAnswer, CellTask, NumberedCell, check_cell
 from .copies import check_copies, copy_batches, copy_findings
-from .counts import digest_findings, image_findings, index_findings, log_findings, stored_by_digest
+from .counts import digest_findings, image_findings, index_findings, log_findings, row_findings, stored_by_digest
 from .deep import DeepTask
 from .detections import PairSpill, check_part
 from .findings import Finding
@@ -252,6 +252,8 @@ class _Check:
         stored = stored_by_digest(self.connection, at, images.image_id, counts) if complete else None
         self.findings += [*log_findings(self.connection, at, stored), *digest_findings(self.connection, at)]
         self.findings += index_findings(self.connection, at)
+        shaken = {f.table for f in self.findings}
+        self.findings += row_findings(self.snapshot, [name for name in self.snapshot.declared if name not in shaken])
         if not complete:
             self._unchecked("numbers of measurements, because of damage to some")
         elif everything.n_measurements is not None:

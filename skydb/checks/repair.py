@@ -209,6 +209,7 @@ class _Repair:
         adds = [*tables, *(f for w in written for f in w.adds)]
         ends = [f.name for name in self.globals.rows for f in self.snapshot.files(name)]
         ends += [name for w in written for name in w.replaces]
+        log += self.ledger.row_entries({name: self._rows_now(name, adds, ends) for name in self.snapshot.declared})
         both = {f.name for f in adds} & set(ends)  # stored for a cell, and again without old ids
         cells = tuple(made.written.cell for made in self.cells)
         return Changes(
@@ -328,6 +329,11 @@ class _Repair:
             done = self.globals.done.get("images_cal", "")
             self.globals.rows["images_cal"] = sort_rows(rows, "images_cal")
             self.globals.done["images_cal"] = f"{done}; counted anew" if done else "measurements counted anew"
+
+    def _rows_now(self, table: str, adds: Sequence[DataFile], ends: Sequence[str]) -> int:
+        """Return how many rows a table is to have."""
+        ended = set(ends)
+        return sum(f.rows for f in (*self.snapshot.files(table), *adds) if f.table == table and f.name not in ended)
 
     def _aliases(self) -> list[MendedAliases]:
         """Give up old ids of objects that are gone, where some are known to be, or seeds are lost now."""

@@ -26,7 +26,10 @@ from .findings import Finding
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check of one file found, and a copy whose rows can be read and are its own; None: there is none."""
+    """What the check of one file found, and a copy whose rows can be read and are its own; None: there is none.
+
+    Rows that are only out of order are checked like others.
+    """
 
     findings: tuple[Finding, ...]
     whole: StoredFile | None
@@ -48,7 +51,8 @@ def check_file(file: DataFile, snapshot: Snapshot, away: frozenset[str] = frozen
             wrong = strange or [*_bounds(file, opened.metadata), *_row_findings(file, table, opened)]
     except (OSError, pa.ArrowException) as error:
         wrong = [_finding("file-damaged", file, f"a page does not decode: {error}")]
-    return Checked((*found, *wrong), None if wrong else whole)
+    readable = all(finding.kind == "file-unsorted" for finding in wrong)
+    return Checked((*found, *wrong), whole if readable else None)
 
 
 def _first_whole(

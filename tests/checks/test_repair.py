@@ -15,7 +15,7 @@ from skydb.ingest.addstar import addstar
 from skydb.schema.tables import TABLES
 from skydb.snapshots import gc
 from skydb.store.files import DataFile
-from skydb.store.history import catalog_table
+from skydb.store.history import catalog_table, known_images
 from skydb.store.tags import delete_tag
 from tests.checks.damages import DAMAGES, aliased, backwards, file_of, flip, path_of, rows_of, with_table, written_as
 from tests.ingest.skies import assert_same, check_conservation, contents
@@ -132,7 +132,8 @@ def test_solutions_come_back_from_the_calibrated_measurements(db: Database) -> N
     ("solution-missing", 0, [("images_cal", 1)]), ("solution-missing", 1, []), ("object-empty", 0, []),
     ("image-missing", 0, [("measurements", 1)]), ("id-outside", 0, [("object_seeds", 1)]),
     *(("alias-broken", number, [("object_aliases", 1)]) for number in range(3)),
-    ("log-differs", 1, []), ("images-differ", 0, [("images", 2)]), ("images-differ", 1, []),
+    ("log-differs", 1, []), ("log-differs", 2, [("notes", 5)]),
+    ("images-differ", 0, [("images", 2)]), ("images-differ", 1, []),
 ])  # fmt: skip
 def test_what_a_repair_gives_up_it_says(db: Database, kind: str, number: int, lost: list[tuple[str, int]]) -> None:
     DAMAGES[kind][number](db)
@@ -152,10 +153,33 @@ def test_image_without_its_row_is_given_up_and_said(db: Database) -> None:
 
 
 @pytest.mark.slow
+def test_measurements_of_one_name_are_put_right_by_their_file(db: Database) -> None:
+    rows = sum(f.rows for f in db.snapshot().files("measurements"))
+    DAMAGES["measurement-twice"][0](db)
+    (found,) = fsck(db, repair=True, workers=1).damage
+    assert found.kind == "measurement-twice"
+    image = int(found.what.split()[1])
+    file = known_images(db.snapshot(), [image])[image]
+    delete(db, images=image, workers=1)
+    addstar(db, [file], workers=1)
+    assert fsck(db, deep=True, workers=1).clean
+    assert sum(f.rows for f in db.snapshot().files("measurements")) == rows
+
+
+@pytest.mark.slow
 def test_entry_whose_rows_do_not_add_up_is_left_and_said(db: Database) -> None:
     DAMAGES["log-differs"][0](db)
     report = repaired(db)
     assert [f.kind for f in report.damage] == ["log-differs"]
+
+
+@pytest.mark.slow
+def test_rows_of_a_declared_table_that_went_with_their_images_are_no_loss(db: Database) -> None:
+    with_table("measurement")(db)
+    rows = file_of(db, "notes").rows
+    delete(db, files=catalog_table(db.snapshot(), "ingest_log")["file"][0].as_py(), workers=1)
+    assert sum(f.rows for f in db.snapshot().files("notes")) < rows
+    assert fsck(db, deep=True, workers=1).findings == ()
 
 
 EVERYTHING = [name for name, table in TABLES.items() if table.kind in {"sky", "global"} and name != "photcodes"]

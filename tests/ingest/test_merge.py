@@ -20,6 +20,7 @@ from skydb.calibration.columns import float_column, int_column
 from skydb.calibration.recalibrate import Prepared, apply_to_all
 from skydb.checks.fsck import fsck
 from skydb.database import Database
+from skydb.deletion import delete
 from skydb.errors import CommitConflict, DataError, UsageError
 from skydb.ingest.addstar import addstar
 from skydb.ingest.associate import Detections
@@ -30,6 +31,7 @@ from skydb.parallel.executor import SerialExecutor, executor_for
 from skydb.photcodes import import_photcodes
 from skydb.sky.partition import pixel_of, separation_arcsec
 from skydb.store.aliases import current_ids
+from skydb.store.history import catalog_table
 from skydb.store.snapshot import Snapshot
 from tests.calibration.test_recalibrate import applied, shifted
 from tests.ingest.association_oracle import associate_slowly
@@ -353,6 +355,12 @@ def test_rows_of_declared_tables_come_under_the_ids_of_here(
     )
     assert merge(base, source, workers=1).snapshot is None
     assert fsck(base, deep=True, workers=1).findings == ()
+    delete(base, files=catalog_table(source.snapshot(), "ingest_log")["file"][0].as_py(), workers=1)
+    assert all_rows(base, "shapes").num_rows < len(keys)
+    assert fsck(base, workers=1).findings == ()
+    merge(base, source, workers=1)
+    assert all_rows(base, "shapes").num_rows == len(keys)
+    assert fsck(base, workers=1).findings == ()
 
 
 def test_reference_survey_and_photcodes_come_along(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
