@@ -70,6 +70,7 @@ def delete_tag(root: Path, tag: str) -> int:
             raise UsageError(f"no tag named {tag!r}", str(root), did_you_mean(tag, tags))
         for _ in range(2):  # whoever opens the database publishes the copy of a tag that is still there
             tag_path(root, tag).unlink(missing_ok=True)
+            reached("tag.withdrawn")
             if tag in live_tags(root):
                 with suppress(CommitConflict):  # another took it away
                     commit(root, Changes("tag", f"tag --delete {tag}", tags[tag], ends_tags=(tag,)))
