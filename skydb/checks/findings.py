@@ -58,8 +58,8 @@ KINDS = {kind.name: kind for kind in (
          "only", "if this is the one to go on with, `skydb hosts DB set NAME --root …` takes the host over; else copy "
          "the host's folder, and name that there", severity="notice"),
     Kind("file-unread", FILES, "a file could not be read, so that nobody knows whether it is damaged: no right, no "
-         "answer, a failing disk", "see that whoever runs skydb can read it; if it is gone for good, remove it; a repair waits "
-         "for that"),
+         "answer, a failing disk", "see that whoever runs skydb can read it; if it is gone for good, remove it; a "
+         "repair waits for that"),
     Kind("file-missing", FILES, "a file that a snapshot names is not there", REPAIR,
          "as for file-damaged"),
     Kind("file-damaged", FILES, "its size, BLAKE2b digest, tail, a column chunk or a page is not as it was written",
