@@ -240,7 +240,7 @@ def _listed(folder: Path, before: datetime | None) -> Iterator[tuple[Path, os.st
     for path, _, names in os.walk(folder / DATA):
         for name in sorted(names):
             with suppress(FileNotFoundError):
-                there = Path(path, name).stat()
+                there = Path(path, name).lstat()
                 if before is None or there.st_mtime < before.timestamp():
                     yield Path(path, name), there
 

@@ -29,7 +29,7 @@ from tests.checks.damages import (
 
 WITH_OTHERS = {"manifest-ahead": {"orphan"}}
 """Notices that come with a damage, beside that something could not be checked because of it."""
-MADE_ELSEWHERE = {"unchecked", "quarantined", "backup-damaged", "host-away", "host-kept"}
+MADE_ELSEWHERE = {"unchecked", "quarantined", "backup-damaged", "host-away", "host-kept", "file-unread"}
 """Kinds whose tests are others."""
 CASES = [(kind, number, damage) for kind, made in DAMAGES.items() for number, damage in enumerate(made)]
 

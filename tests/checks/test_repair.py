@@ -66,6 +66,20 @@ def test_file_that_follows_from_others_is_made_again(db: Database, table: str, h
     assert kept.exists() or kept.with_name(f"{kept.name}.missing").exists()
 
 
+@pytest.mark.parametrize("table", ["measurements", "images"])
+def test_file_that_cannot_be_read_is_waited_for(db: Database, tmp_path: Path, table: str) -> None:
+    """Here it is a link to itself, as it might be a file of another user, or a bad disk."""
+    path, head = path_of(db, file_of(db, table)), db.snapshot().id
+    kept = path.rename(tmp_path / "kept")
+    path.symlink_to(path.name)
+    report = fsck(db, repair=True, workers=1)
+    (found,) = report.damage
+    assert (found.kind, found.table) == ("file-unread", table)
+    assert (report.mended, report.lost, db.snapshot().id) == ((), (), head)
+    kept.rename(path)
+    assert fsck(db, deep=True, workers=1).findings == ()
+
+
 def test_lost_raw_rows_are_said_and_kept_and_counted(db: Database) -> None:
     file = file_of(db, "measurements")
     flip(path_of(db, file))
