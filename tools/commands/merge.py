@@ -29,8 +29,8 @@ def command(
     from skydb.ingest.merge import merge
 
     radius_arcsec = None if radius is None else arcsec(radius)
-    for source in sources:
-        opened(source)  # before anything is brought
+    for each in (db, *sources):
+        opened(each)  # before anything is brought
     reports = []
     for source in sources:
         with steps() as show:
