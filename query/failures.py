@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +64,8 @@ def _said(text: str) -> tuple[str, str, str]:
         return f"no flag or field named {key[1]!r}", "SQL", did_you_mean(key[1], flags)
     if "Connection already closed" in text or "Connection Error" in text:
         return "the connection was closed before the rows were fetched", "result", "fetch them before, or ask again"
+    if os.strerror(errno.EMFILE) in text:
+        return "too many files are open at once", "SQL", "raise the limit (ulimit -n) and ask again"
     said = re.split(r"\s*\bLINE \d+:", text)[0]
     return f"the query failed: {said}", "SQL", "correct the query, or the data that it names"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from skydb.database import Database
-from skydb.errors import DataError
+from skydb.errors import DataError, UsageError
 from skydb.ingest.addstar import addstar
 from skydb.query.connection import Connection, connect
+from skydb.query.failures import clear_errors
 from skydb.query.results import Result
 from skydb.schema.tables import TABLES
 from tests.ingest.skies import write_night
@@ -158,3 +160,8 @@ def test_flip_in_a_column_that_is_not_asked_does_not_matter(night: Database) -> 
     with flipped(path, bytes_of(path)["data"][pq.read_schema(path).names.index("flux")], 0):
         assert answer(night, ask) == right
         assert answer(night, ask_flux) == "damage"
+
+
+def test_limit_of_open_files_is_no_fault_of_the_query() -> None:
+    with pytest.raises(UsageError, match="too many files are open at once; raise"), clear_errors():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.parquet")
