@@ -24,6 +24,7 @@ from skydb.store.carried import map_cells
 from skydb.store.changes import NOWHERE, Changes, LogEntry
 from skydb.store.command_line import one_line
 from skydb.store.compact import compact
+from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
 from skydb.store.history import logged_files
 from skydb.store.retries import until_committed
@@ -146,6 +147,7 @@ class _Job:
         stored = list(map_cells(self.executor, partial(store_cell, task=task), snapshot, cells))
         report = _report(path, file, spilled, stored)
         writes = np.array([(c.lo, c.hi) for c in cells], dtype=np.int64).reshape(-1, 2)
+        reached("addrows.written")
         self.db.commit(Changes(
             "addrows", self.command, snapshot.id, adds=tuple(s.file for s in stored if s.file is not None),
             log=(_log_entry(report, digest, file),), reads=merge_ranges(np.concatenate([writes, looked_at])),

@@ -27,13 +27,14 @@ from skydb.parallel.executor import Executor, Workers
 from skydb.schema.declaration import table_of
 from skydb.sky.partition import merge_ranges
 from skydb.store.carried import map_cells
-from skydb.store.changes import Calibration, Changes
+from skydb.store.changes import Calibration, Changes, LogEntry
 from skydb.store.command_line import one_line
 from skydb.store.compact import compact as fold
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
 from skydb.store.retries import until_committed
+from skydb.store.row_log import log_with_rows
 from skydb.store.scratch import Scratch, drop_uncommitted, scratch
 from skydb.store.snapshot import Snapshot
 
@@ -43,6 +44,7 @@ from .job import Clock, StepProgress
 from .merging.coming import Coming, coming_from, log_after
 from .merging.pairing import pair_objects
 from .merging.spilling import Spilled, SpillTask, spill_cell
+from .merging.strays import store_strays
 from .merging.writing import MergedCell, MergeTask, alias_work, store_aliases, write_merged_cell
 from .reach import Reach, reach_of
 from .writing import CellWork, WrittenCell, store_tables, write_task
@@ -153,16 +155,23 @@ def merge(
 
 @dataclass(frozen=True)
 class _Written:
-    """What was written: cells, global tables, aliases."""
+    """What was written: cells, global tables, aliases, rows of declared tables apart from their objects' cells."""
 
     cells: tuple[MergedCell, ...]
     tables: tuple[DataFile, ...]
     aliases: tuple[DataFile, ...]
+    strays: tuple[WrittenCell, ...]
 
     @property
     def changed(self) -> list[WrittenCell]:
-        """The cells that changed."""
-        return [m.written for m in self.cells if m.written is not None]
+        """The cells that changed; of one that is there twice, the last is as it will be."""
+        return [*self.strays, *(m.written for m in self.cells if m.written is not None)]
+
+    @property
+    def declared(self) -> dict[str, int]:
+        """How many rows of each declared table came."""
+        strays = (Counter({f.table: f.rows}) for w in self.strays for f in w.adds)
+        return dict(sum((Counter(m.declared) for m in self.cells), sum(strays, Counter())))
 
 
 @dataclass
@@ -213,7 +222,7 @@ class _Merge:
             report, snapshot=snapshot, n_measurements=sum(m.n_measurements for m in written.cells),
             n_matched=sum(m.n_matched for m in written.cells), n_new=sum(m.n_new for m in written.cells),
             n_aliases=sum(file.rows for file in written.aliases),
-            declared=dict(sum((Counter(m.declared) for m in written.cells), Counter())),
+            declared=written.declared,
         )  # fmt: skip
 
     def _spilled(self, coming: Coming, place: Scratch) -> Spilled:
@@ -248,7 +257,8 @@ class _Merge:
                 alias_work(reach.cells, cells),
             )  # fmt: skip
             aliases = tuple(file for file in named if file is not None)
-            return _Written(cells, _tables(coming, spilled, base, place), aliases)
+            strays = store_strays((s for m in cells for s in m.strays.items()), base, place, self.executor)
+            return _Written(cells, _tables(coming, spilled, base, place), aliases, tuple(strays))
 
     def _changes(self, coming: Coming, spilled: Spilled, reach: Reach, written: _Written) -> Changes:
         cells = {w.cell.key: w.cell for w in written.changed}
@@ -257,6 +267,7 @@ class _Merge:
         writes = merge_ranges(np.array([(c.lo, c.hi) for c in cells.values()], dtype=np.int64).reshape(-1, 2))
         founders = Counter(int(i) for m in written.cells for i in m.founders)
         log, ends_log = log_after(coming, spilled.n_measurements, founders)
+        log, ends_log = _with_declared(coming, written, log, ends_log)
         replaces = [name for w in written.changed for name in w.replaces]
         if coming.brings_photcodes:
             replaces += [f.name for f in coming.base.files("photcodes")]
@@ -281,6 +292,19 @@ def _tables(coming: Coming, spilled: Spilled, base: Snapshot, place: Scratch) ->
     if coming.brings_photcodes:
         tables["photcodes"] = coming.photcodes.to_arrow()
     return store_tables(tables, base, place)
+
+
+def _with_declared(
+    coming: Coming, written: _Written, log: Sequence[LogEntry], ends_log: Sequence[str]
+) -> tuple[tuple[LogEntry, ...], tuple[str, ...]]:
+    """Have the log, and what of it ends, count the rows of declared tables that came."""
+    files = [f for w in written.changed for f in w.adds]
+    came = {name: sum(f.rows for f in files if f.table == name) for name in coming.source.declared}
+    brought = [entry for entry in log if entry.digest not in ends_log]
+    changed = {entry.digest: entry for entry in log_with_rows(coming.base, came, brought)}
+    here = changed.keys() - {entry.digest for entry in log}
+    entries = {entry.digest: entry for entry in log} | changed
+    return tuple(entries.values()), (*ends_log, *here)
 
 
 def _calibration(coming: Coming) -> Calibration | None:

@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from skydb.caches import place_caches
+
 if TYPE_CHECKING:
     from skydb.calib.relcal import relcal as relcal
     from skydb.checks.fsck import fsck as fsck
@@ -50,6 +52,9 @@ VERBS = {
     "release": "skydb.query.release",
 }
 """Which module holds which verb: the only place where the store names what is built upon it."""
+
+
+place_caches()
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,7 @@ from skydb.store.files import DataFile
 from skydb.store.history import digests_of_images, images_of_digests, logged_files
 from skydb.store.parquet import read_file
 from skydb.store.retries import until_committed
+from skydb.store.row_log import log_with_rows, rows_that_came
 from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
 
@@ -227,7 +228,9 @@ class _Run:
     def _changes(
         self, found: _Found, thinned: Sequence[ThinnedCell], tables: Sequence[tuple[DataFile | None, str]]
     ) -> Changes:
-        written, log = [t.written for t in thinned], found.log()
+        written = [t.written for t in thinned]
+        came = rows_that_came(found.snapshot, ((w.cell, w.adds, w.replaces) for w in written))
+        log = found.log() | {entry.digest: entry for entry in log_with_rows(found.snapshot, came)}
         sky = sky_of([w.cell for w in written])
         return Changes(
             "delete", one_line(["delete", str(self.db.root), *self.choice.words()]), found.snapshot.id,

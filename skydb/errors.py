@@ -92,6 +92,19 @@ def clear_disk_errors(where: str | PathLike[str]) -> Iterator[None]:
         raise clear from error
 
 
+@contextmanager
+def done_so_far(what: str, where: str | PathLike[str]) -> Iterator[None]:
+    """Say of what the disk refuses in the block that `what` stands all the same, and how the rest is completed."""
+    try:
+        yield
+    except (OSError, DataError, UsageError) as error:
+        clear = disk_error(error, where) if isinstance(error, OSError) else error
+        if clear is None:
+            raise
+        todo = "see to it, then run `skydb status`, which completes it"
+        raise type(clear)(f"{what}, but not yet all that goes with it: {clear.what}", clear.where, todo) from error
+
+
 def in_ranges(numbers: Sequence[int]) -> str:
     """Return sorted whole numbers as text; runs of them, and the last ones only of very many.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from skydb.errors import SkydbError, did_you_mean, disk_error
 from skydb.store.command_line import typed
 
 from .kernels import telling_of_compilation
+from .stops import STOPS, stoppable
 
 COMMANDS = {
     "Databases": {
@@ -71,8 +71,6 @@ COMMANDS = {
 """Short help of every command, by section. A command is listed when its module is there."""
 
 PACKAGE = "skydb.tools.commands"
-STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
-"""Signals that stop a command, which clears up and says so; its exit code is then 128 and the signal's number."""
 
 
 class PipeClosed(Exception):
@@ -185,51 +183,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The words after `skydb`; None: of this process.
     """
     run, words = Run(), sys.argv[1:] if arguments is None else arguments
-    with _stoppable(), _warnings_told(), telling_of_compilation(), typed(words):
+    with stoppable() as stop, _warnings_told(), telling_of_compilation(), typed(words):
         try:
             answer = cli.main(args=arguments, prog_name="skydb", standalone_mode=False, obj=run)
             sys.stdout.flush()
-            return answer if isinstance(answer, int) else 0
+            code = answer if isinstance(answer, int) else 0
         except (Exception, KeyboardInterrupt) as error:
+            stop.over = True
             if run.debug and not isinstance(error, BrokenPipeError | PipeClosed):
                 traceback.print_exc()
-            return _report(error)
+            return _report(error) if stop.number is None else _end(stop.number)
+        stop.over = True
+        return code if stop.number is None else _end(stop.number)
 
 
 def relcal() -> int:
     """Run `skydb relcal`, which is a command of its own too."""
     return main(["relcal", *sys.argv[1:]])
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked the process to end; it unwinds as after Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = signal.Signals(number)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop the block as Ctrl-C does, once; a signal that the caller ignores stays ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
-    heard = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
-
-    def stop(number: int, _: object) -> None:
-        for other in heard:
-            signal.signal(other, signal.SIG_IGN)  # a batch system sends it again and again: let the clearing up end
-        raise Stopped(number)
-
-    for number in heard:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
 
 
 @contextmanager
@@ -264,7 +234,7 @@ def _report(error: BaseException) -> int:
         case click.ClickException():
             return _say(error.format_message(), error.exit_code)
         case KeyboardInterrupt() | click.Abort():
-            return _stop(error)
+            return _end(signal.SIGINT)
         case SkydbError():
             return _say(str(error), error.exit_code)
         case OSError():
@@ -276,13 +246,11 @@ def _report(error: BaseException) -> int:
             return _say(f"{name}: {error} (this is a fault of skydb: run it again with --debug, and report it)", 1)
 
 
-def _stop(error: BaseException) -> int:
+def _end(number: signal.Signals) -> int:
     """End what still works, and say which signal it was."""
     from skydb.parallel.processes import stop_workers
 
     stop_workers()
-    cause = error if isinstance(error, Stopped) else error.__cause__
-    number = cause.number if isinstance(cause, Stopped) else signal.SIGINT
     return _say(STOPS[number], 128 + number)
 
 

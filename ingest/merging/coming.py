@@ -88,9 +88,20 @@ def coming_from(source: Snapshot, base: Snapshot) -> Coming:
     _check_read_alike(log, there)
     photcodes, base_photcodes = (Photcodes.from_arrow(s.read_global("photcodes")) for s in (source, base))
     return Coming(
-        source, base, images, solutions, _new_exposures(source, base, images), base_photcodes.merge(photcodes),
-        base_photcodes, _new_declarations(source, base), digest, log, there, len(known),
+        source, base, images, _with_own_components(solutions, base), _new_exposures(source, base, images),
+        base_photcodes.merge(photcodes), base_photcodes, _new_declarations(source, base), digest, log, there,
+        len(known),
     )  # fmt: skip
+
+
+def _with_own_components(solutions: pa.Table, base: Snapshot) -> pa.Table:
+    """Return solutions whose components have numbers that none here has: nothing ties them to those."""
+    taken = pc.max(base.read_global("images_cal", ["component"]).column(0)).as_py()
+    if taken is None:
+        return solutions
+    at = solutions.column_names.index("component")
+    own = pc.add(solutions.column("component"), pa.scalar(taken + 1, pa.int32()))
+    return solutions.set_column(at, solutions.field(at), own)
 
 
 def _log_of(source: Snapshot, base: Snapshot, digests: set[str]) -> tuple[dict[str, LogEntry], dict[str, LogEntry]]:

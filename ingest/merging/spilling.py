@@ -85,7 +85,7 @@ def spill_cell(cell: Cell, *, task: SpillTask) -> Spilled:
     aliases = source.read_cell("object_aliases", cell)
     declared: dict[str, tuple[Spill, ...]] = {
         name: (_spill(part, int_column(part, "object_id"), task.folder),)
-        for name, part in _declared_rows(source, cell, images, int_column(seeds, "object_id"))
+        for name, part in _declared_rows(source, cell, int_column(seeds, "object_id"))
     }  # fmt: skip
     ids = np.concatenate([at, int_column(aliases, "object_id")])  # what needs a cell
     weight = np.concatenate([np.maximum(int_column(objects, COUNT), 1), np.ones(aliases.num_rows, dtype=np.int64)])
@@ -134,14 +134,11 @@ def _as_detections(objects: pa.Table) -> pa.Table:
     return objects
 
 
-def _declared_rows(
-    source: Snapshot, cell: Cell, images: np.ndarray, objects: np.ndarray
-) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the rows of declared tables about living objects, or about measurements that come, if there are any."""
+def _declared_rows(source: Snapshot, cell: Cell, objects: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the rows of declared tables about living objects, and about their measurements, if there are any."""
     living = np.sort(objects)
     for name, table in source.declared.items():
         rows = source.read_cell(name, cell)
-        key, among = ("image_id", images) if table.keyed_by == "measurement" else ("object_id", living)
-        rows = rows.filter(pa.array(is_among(int_column(rows, key), among)))
+        rows = rows.filter(pa.array(is_among(int_column(rows, "object_id"), living)))
         if rows.num_rows:
             yield name, rows.sort_by([(column, "ascending") for column in table.sort])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,10 @@ import pyarrow.compute as pc
 
 from skydb.calibration.columns import int_column
 from skydb.kernels.distinct import distinct, is_among
+from skydb.schema.declaration import KEYS
+from skydb.schema.model import Table
 from skydb.schema.tables import MEASUREMENTS, OBJECT_ALIASES, OBJECT_SEEDS
+from skydb.sky.partition import merge_ranges
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
 from skydb.store.parquet import sort_rows
@@ -23,6 +27,7 @@ from ..rows.storing import new_rows
 from ..spill import FILE, PIXEL, Spill, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
 from .spilling import COUNT, FIRST, Spilled
+from .strays import spill_strays
 
 SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
 """Of an object: the number of its spill, its id here, and whether it is a new one."""
@@ -46,7 +51,8 @@ class MergedCell:
 
     `written` is None where nothing changed. `old`, `new` (K,) are ids of objects that have another one here, `database`
     (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are the images that founded the
-    new objects, once for each. `declared` counts rows of declared tables that came.
+    new objects, once for each. `declared` counts rows of declared tables that came; `strays` are spilled rows of them
+    about measurements that are not among those of their objects here.
     """
 
     written: WrittenCell | None
@@ -58,15 +64,17 @@ class MergedCell:
     n_matched: int
     n_new: int
     declared: dict[str, int]
+    strays: dict[str, Path]
 
 
 def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     """Write the measurements, the seeds and the declared rows of the objects that go to one cell."""
-    objects = _objects_of(CellRows.concat([CellRows.load(work.interior), work.border]), _retired(work.cell, task), task)
+    rows = CellRows.concat([CellRows.load(work.interior), work.border])
+    objects, away = _objects_of(rows, _retired(work.cell, task), task)
     founds = objects.column(FOUNDS).to_numpy()
     raw = _measurements_of(objects, task)
     seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
-    adds, declared = _declared_files(work.cell, objects, task)
+    adds, declared, strays = _declared_files(work.cell, objects, away, raw, task)
     written = None
     if raw.num_rows:
         written = store_rows_of_cell(work.cell, raw, seeds, task=task.write)
@@ -76,7 +84,7 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     old, new, database = _aliases_of(objects, task)
     return MergedCell(
         written, old, new, database, int_column(seeds, "founder_image_id"), raw.num_rows, int((~founds).sum()),
-        seeds.num_rows, declared,
+        seeds.num_rows, declared, strays,
     )  # fmt: skip
 
 
@@ -87,10 +95,10 @@ def _retired(cell: Cell, task: MergeTask) -> np.ndarray:
     return np.sort(int_column(gone, "object_id"))
 
 
-def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> pa.Table:
-    """Return the objects with their ids here; those that would be new and bring no measurement stay away.
+def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[pa.Table, np.ndarray]:
+    """Return the objects with their ids here, and the ids there of those that stay away.
 
-    One that has `retired` here is founded again.
+    They would be new, and bring no measurement. One that has `retired` here is founded again.
     """
     rows = replace(rows, founders=rows.founders | is_among(rows.object_id, retired))
     parts, names = [_no_objects()], [*OBJECT_SEEDS.names, FIRST, COUNT]
@@ -102,7 +110,7 @@ def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> pa.Tabl
         parts.append(part)
     objects = pa.concat_tables(parts, promote_options="default").combine_chunks()
     empty = objects.column(FOUNDS).to_numpy() & (int_column(objects, COUNT) == 0)
-    return objects.filter(pa.array(~empty))
+    return objects.filter(pa.array(~empty)), np.sort(int_column(objects, "object_id")[empty])
 
 
 def _no_objects() -> pa.Table:
@@ -173,23 +181,52 @@ def _near(spill: Spill, ids: np.ndarray) -> Iterator[pa.Table]:
         yield part.filter(pa.array(is_among(pixels[first:last], ids)))
 
 
-def _declared_files(cell: Cell, objects: pa.Table, task: MergeTask) -> tuple[list[DataFile], dict[str, int]]:
-    """Store the declared rows of the objects that are not here yet."""
-    base, files, counts = task.write.snapshot, [], {}
+def _declared_files(
+    cell: Cell, objects: pa.Table, away: np.ndarray, raw: pa.Table, task: MergeTask
+) -> tuple[list[DataFile], dict[str, int], dict[str, Path]]:
+    """Store the declared rows of the objects that are not here yet; spill those about measurements of others.
+
+    `away` (K,) are objects of the source that stay away, ascending: another one here has their measurements.
+    """
+    base, place, files, counts, strays = task.write.snapshot, task.write.place, [], {}, {}
     theirs = int_column(objects, "object_id")
     order = np.argsort(theirs)
     for name, spills in task.spilled.declared.items():
-        parts = [p for spill in spills for p in _near(spill, theirs[order]) if p.num_rows]
-        if not parts:
-            continue
-        rows = pa.concat_tables(parts, promote_options="default").drop_columns([PIXEL, FILE])
+        table = base.table(name)
+        rows = _rows_of(spills, theirs[order], table)
         now = int_column(objects, NEW_ID)[order][np.searchsorted(theirs[order], int_column(rows, "object_id"))]
         rows = rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(now))
-        fresh = new_rows(rows, base, base.table(name), cell)
-        if fresh.num_rows:
-            files.append(task.write.place.store(base, fresh, name, cell=cell))
+        if table.keyed_by == "measurement":
+            rows, others = _apart(rows, raw, base, cell)
+            others = pa.concat_tables([others, _rows_of(spills, away, table)], promote_options="permissive")
+            if others.num_rows:
+                strays[name] = spill_strays(others, place.path)
+        if rows.num_rows and (fresh := new_rows(rows, base, table, cell)).num_rows:
+            files.append(place.store(base, fresh, name, cell=cell))
             counts[name] = fresh.num_rows
-    return files, counts
+    return files, counts, strays
+
+
+def _rows_of(spills: Sequence[Spill], ids: np.ndarray, table: Table) -> pa.Table:
+    """Return the spilled rows of a declared table about objects of the source (ascending)."""
+    parts = [part.drop_columns([PIXEL, FILE]) for spill in spills for part in _near(spill, ids)]
+    return pa.concat_tables([table.empty().replace_schema_metadata(), *parts], promote_options="permissive")
+
+
+def _apart(rows: pa.Table, raw: pa.Table, base: Snapshot, cell: Cell) -> tuple[pa.Table, pa.Table]:
+    """Return the rows about measurements that come, or that their objects have here already, and the others."""
+    comes = is_among(int_column(rows, "image_id"), distinct(int_column(raw, "image_id")))
+    rest = rows.filter(pa.array(~comes))
+    if not rest.num_rows:
+        return rows, rest
+    ids = distinct(int_column(rest, "object_id"))
+    keys = list(KEYS["measurement"])
+    stored = base.read_cell("measurements", cell, keys, ranges=merge_ranges(np.stack([ids, ids + 1], axis=1)))
+    here, elsewhere = (
+        rest.join(stored, keys, join_type=f"left {kind}").select(rest.column_names).cast(rest.schema)
+        for kind in ("semi", "anti")
+    )  # fmt: skip
+    return pa.concat_tables([rows.filter(pa.array(comes)), here]), elsewhere
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def match_by_measurement(file: RowFile, snapshot: Snapshot, executor: Executor, 
         dets.append(det)
         reasons.append(np.where(has_image & has_det, reason, NO_KEY))
     image_id, det_id, reason = (np.concatenate([np.empty(0, np.int64), *parts]) for parts in (images, dets, reasons))
-    found = _objects_of(image_id, det_id, snapshot, executor, folder)
+    found = objects_of_measurements(image_id, det_id, snapshot, executor, folder)
     reason = np.where((reason == FINE) & (found < 0), NO_MEASUREMENT, reason)
 
     def match(first: int, keys: pa.Table) -> Matched:
@@ -179,7 +179,7 @@ def _images_of(keys: pa.Table, ids: dict[str, int] | None) -> tuple[Ints, NDArra
     return image, np.asarray(names.is_valid()), np.where(image < 0, NO_IMAGE, FINE)
 
 
-def _objects_of(image_id: Ints, det_id: Ints, snapshot: Snapshot, executor: Executor, folder: Path) -> Ints:
+def objects_of_measurements(image_id: Ints, det_id: Ints, snapshot: Snapshot, executor: Executor, folder: Path) -> Ints:
     """Return the objects of measurements (N,), -1 where there is no such measurement."""
     wanted = _Wanted(distinct(image_id), distinct(det_id))
     codes = wanted.codes(image_id, det_id)

@@ -17,7 +17,7 @@ from skydb.store.snapshot import FILE_COLUMNS, Snapshot
 
 from .findings import Finding
 from .quarantine import is_quarantined
-from .stored import copy_finding, fault_of
+from .stored import Fault, copy_finding, fault_of
 
 BATCH = 500
 """Rows of the catalog's table of files that one task looks at."""
@@ -75,7 +75,7 @@ def copy_batches(connection: sqlite3.Connection, catalog: Path, at: int, away: f
     return [CopyBatch(host, bool(old), part * BATCH, catalog, at) for part, old, host in rows if host not in away]
 
 
-def check_copies(batch: CopyBatch | SentBatch, *, snapshot: Snapshot) -> list[tuple[DataFile, str]]:
+def check_copies(batch: CopyBatch | SentBatch, *, snapshot: Snapshot) -> list[tuple[DataFile, Fault]]:
     """Return the files of a batch whose copy on its host is missing or damaged, and what is wrong with each."""
     copies = [
         (file, copy) for file in batch.files for copy in snapshot.stored(file).each_copy()
@@ -85,10 +85,11 @@ def check_copies(batch: CopyBatch | SentBatch, *, snapshot: Snapshot) -> list[tu
     return [(file, fault) for file, fault in faults if fault is not None]
 
 
-def copy_findings(root: Path, batch: CopyBatch, faults: Iterable[tuple[DataFile, str]]) -> Iterator[Finding]:
+def copy_findings(root: Path, batch: CopyBatch, faults: Iterable[tuple[DataFile, Fault]]) -> Iterator[Finding]:
     """Say what was found of a batch's files."""
     for file, fault in faults:
         kind = "backup-damaged"
         if batch.older:
-            kind = "quarantined" if is_quarantined(root, file) else "old-file-damaged"
+            unread = "file-unread" if fault.is_unread else "old-file-damaged"
+            kind = "quarantined" if is_quarantined(root, file) else unread
         yield copy_finding(kind, file, batch.host, fault)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from skydb.store.catalog import alive
+from skydb.store.history import every_entry
+from skydb.store.row_log import brings_rows_of, rows_logged
+from skydb.store.snapshot import Snapshot
 
 from .findings import Finding
 from .keys import Ints
@@ -32,6 +35,20 @@ def log_findings(connection: sqlite3.Connection, at: int, stored: dict[str, int]
         if found != measured - deleted:
             what = f"{file}: {found} measurements are stored, {measured} less {deleted} deleted should be"
             yield Finding("log-differs", what, "ingest_log", rows=abs(found - measured + deleted))
+
+
+def row_findings(snapshot: Snapshot, tables: Iterable[str]) -> Iterator[Finding]:
+    """Yield the declared tables that have fewer rows than their files brought, less those that went.
+
+    More are no finding: by a merge, rows may come of a file that the log has with the rows that it brought here.
+    """
+    entries = every_entry(snapshot)
+    for table in tables:
+        said = rows_logged(e for e in entries if brings_rows_of(e, table))
+        found = sum(f.rows for f in snapshot.files(table))
+        if found < said:
+            what = f"table {table}: {found} rows are stored, {said} should be, by what its files brought"
+            yield Finding("log-differs", what, "ingest_log", rows=said - found)
 
 
 def stored_by_digest(connection: sqlite3.Connection, at: int, image_id: Ints, counts: Ints) -> dict[str, int]:

@@ -57,6 +57,9 @@ KINDS = {kind.name: kind for kind in (
     Kind("host-kept", FILES, "another copy of this database writes and removes files on a host; from here it is read "
          "only", "if this is the one to go on with, `skydb hosts DB set NAME --root …` takes the host over; else copy "
          "the host's folder, and name that there", severity="notice"),
+    Kind("file-unread", FILES, "a file could not be read, so that nobody knows whether it is damaged: no right, no "
+         "answer, a failing disk", "see that whoever runs skydb can read it; if it is gone for good, remove it; a "
+         "repair waits for that"),
     Kind("file-missing", FILES, "a file that a snapshot names is not there", REPAIR,
          "as for file-damaged"),
     Kind("file-damaged", FILES, "its size, BLAKE2b digest, tail, a column chunk or a page is not as it was written",
@@ -132,6 +135,10 @@ KINDS = {kind.name: kind for kind in (
     Kind("unchecked", COUNTS, "what could not be checked, because of other findings", "mend those, then run it again",
          severity="notice"),
 )}  # fmt: skip
+
+
+WAITED_FOR = frozenset({"host-away", "file-unread"})
+"""What a repair waits for: it would give up rows that may be whole."""
 
 
 @dataclass(frozen=True)

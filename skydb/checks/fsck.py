@@ -39,10 +39,10 @@ from .away import away_findings, away_hosts, kept_findings
 from .catalog import catalog_findings, copied
 from .cells import CellAnswer, CellTask, NumberedCell, check_cell
 from .copies import check_copies, copy_batches, copy_findings
-from .counts import digest_findings, image_findings, index_findings, log_findings, stored_by_digest
+from .counts import digest_findings, image_findings, index_findings, log_findings, row_findings, stored_by_digest
 from .deep import DeepTask
 from .detections import PairSpill, check_part
-from .findings import Finding
+from .findings import WAITED_FOR, Finding
 from .folders import folder_findings
 from .images import GlobalAnswer, check_globals
 from .links import check_elsewhere
@@ -95,7 +95,8 @@ def fsck(
     deep
         Also compute calibrated measurements, objects and means anew, and compare.
     repair
-        Mend what can be mended, quarantine what cannot, and check again. Nothing is mended while a host is away.
+        Mend what can be mended, quarantine what cannot, and check again. Nothing is mended while a host is away, or
+        a file cannot be read.
     workers, cluster
         As `skydb.addstar` takes them; an executor's workers are of this machine. On a cluster the files of each host
         are read by the workers there.
@@ -114,7 +115,7 @@ def fsck(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BackupWarning)  # which copies cannot be read is what the report says
         report = _checked(db, asked)
-        if repair and not report.clean and "host-away" not in {f.kind for f in report.damage}:
+        if repair and not report.clean and not WAITED_FOR & {f.kind for f in report.damage}:
             report = _repaired(db, report, asked)
     return replace(report, seconds=round(time.perf_counter() - began, 3))
 
@@ -252,6 +253,8 @@ class _Check:
         stored = stored_by_digest(self.connection, at, images.image_id, counts) if complete else None
         self.findings += [*log_findings(self.connection, at, stored), *digest_findings(self.connection, at)]
         self.findings += index_findings(self.connection, at)
+        shaken = {f.table for f in self.findings}
+        self.findings += row_findings(self.snapshot, [name for name in self.snapshot.declared if name not in shaken])
         if not complete:
             self._unchecked("numbers of measurements, because of damage to some")
         elif everything.n_measurements is not None:

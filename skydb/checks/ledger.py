@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from skydb.store.changes import LogEntry
 from skydb.store.history import every_entry
+from skydb.store.row_log import brings_rows_of, log_with_rows, rows_logged
 from skydb.store.snapshot import Snapshot
 
 from .keys import Ints
@@ -39,10 +40,11 @@ class Ledger:
     """The ingest log under repair; `digest_of` says of each image of the index which file brought it."""
 
     def __init__(self, snapshot: Snapshot, digest_of: Mapping[int, str]) -> None:
-        self._digest_of = digest_of
+        self._snapshot, self._digest_of = snapshot, digest_of
         self._entries = {entry.digest: entry for entry in every_entry(snapshot)}
         self._measurements: dict[str, int] = {}
         self._images: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
 
     def entries(self, images: Ints, counts: Ints) -> list[LogEntry]:
         """Return the entries that are to change, so that they count the images that stay, and their measurements."""
@@ -58,6 +60,13 @@ class Ledger:
             changed += [now] if now != entry else []
         return changed
 
+    def row_entries(self, rows: Mapping[str, int]) -> list[LogEntry]:
+        """Return the entries that are to change, so that they count no more rows of declared tables than there are."""
+        entries = self._entries.values()
+        short = {t: rows_logged(e for e in entries if brings_rows_of(e, t)) - n for t, n in rows.items()}
+        self._rows = {table: missing for table, missing in short.items() if missing > 0}
+        return log_with_rows(self._snapshot, {table: -missing for table, missing in self._rows.items()})
+
     def losses(self, lost: Sequence[LostRows], kept: Mapping[str, str | None]) -> tuple[Loss, ...]:
         """Say what is lost; `kept` says by name where damaged files lie now."""
         return tuple(self._loss(rows, kept) for rows in [*lost, *self._untold(lost)])
@@ -67,7 +76,8 @@ class Ledger:
         told = {rows.table.removesuffix("_cal") for rows in lost if not rows.part}
         missing = {"measurements": self._measurements, "images": self._images}
         gone = {table: {d: n for d, n in of.items() if n > 0} for table, of in missing.items() if table not in told}
-        return [LostRows(table, sum(of.values()), digests=tuple(of)) for table, of in gone.items() if of]
+        rows = [LostRows(table, missing) for table, missing in self._rows.items() if table not in told]
+        return [*(LostRows(table, sum(of.values()), digests=tuple(of)) for table, of in gone.items() if of), *rows]
 
     def _loss(self, rows: LostRows, kept: Mapping[str, str | None]) -> Loss:
         images, digests = rows.images, set(rows.digests)

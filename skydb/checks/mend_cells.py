@@ -209,7 +209,8 @@ def _mend_seeds(at: _Mending) -> MendedSeeds:
     gone = sum(f.rows for f in lost) - (mended.rows.num_rows - left.num_rows)
     if lost and gone > 0:
         at.give_up(lost[0], gone)
-    if mended.changed or any(f.name in at.plan.lost | at.plan.untidy for f in files):
+    found = rows.num_rows > left.num_rows
+    if found or mended.changed or any(f.name in at.plan.lost | at.plan.untidy for f in files):
         at.ends += [f.name for f in files]
         if mended.rows.num_rows:
             at.store(mended.rows, "object_seeds")

@@ -111,11 +111,11 @@ def _lost_photcodes(
     snapshot: Snapshot, plan: GlobalPlan, photcodes: pa.Table, images: pa.Table, mended: MendedGlobals
 ) -> None:
     """Say how many photcodes are lost, and name those of images, whose keys know them."""
-    files = snapshot.files("photcodes")
-    found = photcodes.num_rows - sum(f.rows for f in files if f.name not in plan.lost)
+    known = set(_good_rows(snapshot, "photcodes", plan.lost)["name"].to_pylist())
+    found = photcodes.num_rows - len(known)
     wanted = images.filter(pc.invert(pc.is_in(images["code"], photcodes["code"].combine_chunks())))
     named = {key_parts(key)[2] for key in wanted["image_key"].to_pylist()}
-    rows = max(sum(f.rows for f in files if f.name in plan.lost) - found, len(named))
+    rows = max(sum(f.rows for f in snapshot.files("photcodes") if f.name in plan.lost) - found, len(named))
     if rows:
         file = _lost_file(snapshot, "photcodes", plan)
         mended.lost.append(LostRows("photcodes", rows, file=file, names=tuple(sorted(named))))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from skydb import database
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
+from skydb.store.catalog import clear_errors
+from skydb.store.crashpoints import reached
 from skydb.store.files import fsync_directory
 from skydb.store.layout import CATALOG, COMMITS, given_path, manifest_path
 from skydb.store.manifest import manifest_numbers
@@ -75,8 +77,10 @@ def rebuild_catalog(path: str | PathLike[str]) -> Rebuilt:
         new = root / f".{CATALOG}.new"
         new.unlink(missing_ok=True)
         try:
-            make_catalog(new, [manifest_path(root, number) for number in numbers])
-            missing, files = _finish(root, new)
+            with clear_errors(new):
+                make_catalog(new, [manifest_path(root, number) for number in numbers])
+                missing, files = _finish(root, new)
+            reached("rebuild.built")
             kept = _swap(root, new)
         finally:
             for ending in ("", "-wal", "-shm", "-journal"):
@@ -131,6 +135,8 @@ def _swap(root: Path, new: Path) -> str | None:
         beside = root / f"{CATALOG}{ending}"
         if kept and beside.exists():
             beside.rename(root / f"{kept}{ending}")
+    reached("rebuild.kept")
     new.replace(old)
+    reached("rebuild.swapped")
     fsync_directory(root)
     return kept

@@ -81,9 +81,10 @@ def repaired(
         storage_of(db.root).require_kept()
     copied = _copied_again(db, [f for f in todo if f.kind in COPIED])
     whole = {m.file for m in copied}
+    moved = _moved_away(db, [f.file for f in todo if f.kind == "old-file-damaged" and f.file not in whole])
     left = [f for f in todo if f.file not in whole and f.kind not in {"old-file-damaged", "backup-damaged"}]
     rows, lost = _committed(db, left, executor) if any(f.table or f.cell for f in left) else ((), ())
-    return (*copied, *rows, *_published(db, left)), lost
+    return (*copied, *moved, *rows, *_published(db, left)), lost
 
 
 def _copied_again(db: Database, findings: Iterable[Finding]) -> list[Mended]:
@@ -110,6 +111,18 @@ def _files_named(db: Database, paths: Iterable[str | None]) -> list[DataFile]:
             if row:
                 found.append(DataFile(*row))
     return found
+
+
+def _moved_away(db: Database, paths: Iterable[str | None]) -> list[Mended]:
+    """Move damaged files to quarantine that an earlier repair ended, and was killed before it moved them."""
+    query = "SELECT 1 FROM files JOIN snapshots ON snapshot = end_snapshot WHERE path = ? AND kind = 'repair'"
+    with reading(db.root) as connection:
+        files = _files_named(db, [path for path in paths if connection.execute(query, (path,)).fetchone()])
+    done, snapshot = [], db.snapshot()
+    for file in files:
+        kept = give_up(db.root, file, snapshot.stored(file).places)
+        done.append(Mended(f"given up, now {kept or 'not found'}", file.table, _cell_text(file), file.path))
+    return done
 
 
 def _cell_text(file: DataFile) -> str | None:
@@ -196,6 +209,7 @@ class _Repair:
         adds = [*tables, *(f for w in written for f in w.adds)]
         ends = [f.name for name in self.globals.rows for f in self.snapshot.files(name)]
         ends += [name for w in written for name in w.replaces]
+        log += self.ledger.row_entries({name: self._rows_now(name, adds, ends) for name in self.snapshot.declared})
         both = {f.name for f in adds} & set(ends)  # stored for a cell, and again without old ids
         cells = tuple(made.written.cell for made in self.cells)
         return Changes(
@@ -315,6 +329,11 @@ class _Repair:
             done = self.globals.done.get("images_cal", "")
             self.globals.rows["images_cal"] = sort_rows(rows, "images_cal")
             self.globals.done["images_cal"] = f"{done}; counted anew" if done else "measurements counted anew"
+
+    def _rows_now(self, table: str, adds: Sequence[DataFile], ends: Sequence[str]) -> int:
+        """Return how many rows a table is to have."""
+        ended = set(ends)
+        return sum(f.rows for f in (*self.snapshot.files(table), *adds) if f.table == table and f.name not in ended)
 
     def _aliases(self) -> list[MendedAliases]:
         """Give up old ids of objects that are gone, where some are known to be, or seeds are lost now."""

@@ -26,7 +26,10 @@ from .findings import Finding
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check of one file found, and a copy whose rows can be read and are its own; None: there is none."""
+    """What the check of one file found, and a copy whose rows can be read and are its own; None: there is none.
+
+    Rows that are only out of order are checked like others.
+    """
 
     findings: tuple[Finding, ...]
     whole: StoredFile | None
@@ -48,55 +51,70 @@ def check_file(file: DataFile, snapshot: Snapshot, away: frozenset[str] = frozen
             wrong = strange or [*_bounds(file, opened.metadata), *_row_findings(file, table, opened)]
     except (OSError, pa.ArrowException) as error:
         wrong = [_finding("file-damaged", file, f"a page does not decode: {error}")]
-    return Checked((*found, *wrong), None if wrong else whole)
+    readable = all(finding.kind == "file-unsorted" for finding in wrong)
+    return Checked((*found, *wrong), whole if readable else None)
 
 
 def _first_whole(
     file: DataFile, snapshot: Snapshot, away: frozenset[str]
 ) -> tuple[tuple[Finding, ...], StoredFile | None]:
-    """Return the first copy that is byte for byte as it was written, and what is wrong with the file's own."""
+    """Return the first copy that is byte for byte as it was written, and what is wrong with the file's own.
+
+    Where there is none, a copy that could not be read may be.
+    """
     found: list[Finding] = []
+    unread: list[Finding] = []
     for copy in snapshot.stored(file).each_copy():
         if copy.place.host in away:
             continue
         fault = fault_of(copy, file.digest)
         if fault is None:
             return tuple(found), copy
+        unread += [copy_finding("file-unread", file, copy.place.host, fault)] if fault.is_unread else []
         if copy.place.host == file.host:
-            kind = "file-missing" if fault == MISSING else "file-damaged"
+            kind = "file-missing" if fault.is_missing else "file-damaged"
             found.append(copy_finding(kind, file, copy.place.host, fault))
-    return tuple(found), None
+    return tuple(unread or found), None
 
 
-def copy_finding(kind: str, file: DataFile, host: str, fault: str) -> Finding:
+def copy_finding(kind: str, file: DataFile, host: str, fault: Fault) -> Finding:
     """Return what is wrong with one copy of a file as a finding."""
-    return _finding(kind, file, fault if host == LOCAL else f"on host {host}: {fault}")
+    return _finding(kind, file, fault.what if host == LOCAL else f"on host {host}: {fault.what}")
 
 
-MISSING = "it is not there"
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a copy: it is not there, could not be read, or else has other bytes than were written."""
+
+    what: str
+    is_missing: bool = False
+    is_unread: bool = False
 
 
-def fault_of(copy: StoredFile, digest: str) -> str | None:
+_MISSING = Fault("it is not there", is_missing=True)
+
+
+def fault_of(copy: StoredFile, digest: str) -> Fault | None:
     """Return what is wrong with the bytes of one copy of a file; None: nothing."""
     try:
         if not copy.place.is_local:
             content = fetch_whole(copy.place)
             same = hashlib.blake2b(content, digest_size=16).hexdigest() == digest
-            return None if same else f"digest, of {len(content)} bytes of {copy.bytes}"
+            return None if same else Fault(f"digest, of {len(content)} bytes of {copy.bytes}")
         size = copy.path.stat().st_size
         if size != copy.bytes:
-            return f"it has {size} bytes of {copy.bytes}"
+            return Fault(f"it has {size} bytes of {copy.bytes}")
         same = digest_of(copy.path) == digest
     except FileNotFoundError:
-        return MISSING
+        return _MISSING
     except OSError as error:
-        return str(error.strerror)
+        return Fault(str(error.strerror), is_unread=True)
     except SkydbError as error:
-        return MISSING if "missing" in error.what else error.what
+        return _MISSING if "missing" in error.what else Fault(error.what, is_unread=True)
     part = _damaged_part(copy)
     if same:
-        return part
-    return f"digest; {part}" if part else "digest"
+        return Fault(part) if part else None
+    return Fault(f"digest; {part}" if part else "digest")
 
 
 def _damaged_part(copy: StoredFile) -> str | None:

@@ -16,6 +16,7 @@ from skydb.errors import BusyError, CommitConflict, clear_disk_errors
 
 from .catalog import reading
 from .changes import Changes
+from .clock import made_by
 from .commit import commit
 from .hosts import storage_of
 from .leases import forget_leases, leased, nobody_pins
@@ -115,36 +116,38 @@ def collect(root: Path, *, grace: timedelta, now: datetime, dry_run: bool = Fals
     require_own_catalog(root)
     before, settled = now - grace, now - max(grace, SETTLING)
     if dry_run:
-        choice = choose(root, before)
+        choice = choose(root, before, now)
         freed = unseen(root, choice.given_up)
         lost = orphans(root, before, settled, remove=False)
-        return GcReport(True, None, *_of(choice, freed), freed, lost, len(copies_that_wait(root, before)))
+        return GcReport(True, None, *_of(choice, freed), freed, lost, len(copies_that_wait(root, before, now)))
     with clear_disk_errors(root):
         storage_of(root).require_kept()
         sweep(root)
         publish_stale_tags(root)
-        choice, number = _give_up(root, before)
-        freed, waiting = remove_listed(root, before)
+        choice, number = _give_up(root, before, now)
+        freed, waiting = remove_listed(root, before, now)
         lost = orphans(root, before, settled, remove=True)
         remove_empty_folders(root)
         remove_parts(root, settled)
     return GcReport(False, number, choice.given_up, choice.kept, freed, lost, waiting)
 
 
-def choose(root: Path, before: datetime) -> Choice:
+def choose(root: Path, before: datetime, now: datetime) -> Choice:
     """Return which snapshots are needed, and which are not: those that another followed before some time."""
     with reading(root) as connection:
-        rows = connection.execute("SELECT snapshot, time, expired_by FROM snapshots ORDER BY snapshot").fetchall()
+        rows = connection.execute("SELECT snapshot, expired_by FROM snapshots ORDER BY snapshot").fetchall()
+        made = made_by(connection, now)
     tags: dict[int, list[str]] = {}
     for tag, number in live_tags(root).items():
         tags.setdefault(number, []).append(tag)
     kept, candidates = [Kept(rows[-1][0], "newest")], []
-    for (number, _, expired_by), (_, followed, _) in pairwise(rows):
+    for (number, expired_by), (follower, _) in pairwise(rows):
         if expired_by is not None:
             continue
         if number in tags:
             kept.append(Kept(number, "tag", ", ".join(tags[number])))
-        elif datetime.fromisoformat(followed) > before:
+        elif made[follower] > before:
+            followed = made[follower].isoformat(timespec="milliseconds")
             kept.append(Kept(number, "grace", f"followed {followed}"))
         else:
             candidates.append(number)
@@ -193,10 +196,10 @@ def unseen(root: Path, given_up: tuple[int, ...]) -> tuple[Freed, ...]:
     return summed(entry for name, entry in lost.items() if name not in needed)
 
 
-def _give_up(root: Path, before: datetime) -> tuple[Choice, int | None]:
+def _give_up(root: Path, before: datetime, now: datetime) -> tuple[Choice, int | None]:
     """Commit that snapshots are given up, while nobody can pin one of them; None where that frees nothing."""
     for _ in range(ATTEMPTS):
-        choice = choose(root, before)
+        choice = choose(root, before, now)
         given_up, kept = _of(choice, unseen(root, choice.given_up))
         if not given_up:
             return replace(choice, given_up=(), kept=kept), None

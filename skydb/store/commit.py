@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from skydb import __version__
-from skydb.errors import CommitConflict, DataError
+from skydb.errors import CommitConflict, DataError, done_so_far
 
 from .catalog import writing
 from .cells import Cell
 from .changes import ROLLBACK, Calibration, Changes, LogEntry
 from .command_line import recorded
 from .crashpoints import reached
-from .files import DataFile
+from .files import DataFile, require_writable
+from .layout import COMMITS
 from .leases import offer_lease
 from .manifest import complete_head, refuse_other_catalog, write_manifest
 from .ranges import overlap, pack_ranges, unpack_ranges
@@ -38,14 +39,16 @@ def commit(root: Path, changes: Changes) -> int:
     CommitConflict
         Another writer changed what these changes have read.
     DataError
-        The snapshot that they were made on top of does not exist, or the catalog is not that of the manifests.
+        The snapshot that they were made on top of does not exist, or the catalog is not that of the manifests; or the
+        disk filled up before the manifest was written: the error then says that the snapshot is committed.
     """
     reached("commit.begun")
     if len(changes.writes):
         give_way(root)
     snapshot = transact(root, changes)
     reached("commit.committed")
-    write_manifest(root, snapshot)
+    with done_so_far(f"snapshot {snapshot} is committed", root):
+        write_manifest(root, snapshot)
     offer_lease(root, snapshot)
     reached("commit.acknowledged")
     return snapshot
@@ -54,6 +57,7 @@ def commit(root: Path, changes: Changes) -> int:
 def transact(root: Path, changes: Changes) -> int:
     """Move the catalog, in one transaction, and return the new snapshot; it has no manifest yet."""
     with writing(root) as connection:
+        require_writable(root / COMMITS)
         complete_head(root, _head(connection))
         refuse_other_catalog(root, connection)
         _check_base(connection, changes)

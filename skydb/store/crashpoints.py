@@ -22,7 +22,9 @@ POINTS = (
     "file.begun", "file.filled", "file.synced", "file.renamed", "file.durable",
     # a verb's own steps
     "addstar.read", "addstar.linked", "addstar.written", "compact.written", "apply.written", "refresh.written",
-    "merge.matched", "merge.written", "delete.written", "tag.published",
+    "merge.matched", "merge.written", "delete.written", "addrows.written", "tag.published", "tag.withdrawn",
+    # a catalog made anew from the manifests: it is whole, the old one is kept beside it, it has taken its place
+    "rebuild.built", "rebuild.kept", "rebuild.swapped",
     # moving files between hosts: a batch is copied, then committed; the last one is followed by the tags
     "move.copied", "move.committed", "move.published",
     # the transaction, and the manifest after it

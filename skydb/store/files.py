@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -126,6 +127,19 @@ def make_directory(path: Path) -> None:
     make_directory(path.parent)
     path.mkdir(exist_ok=True)
     fsync_directory(path.parent)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder in which no file may be made, before anything is done that needs one there.
+
+    Raises
+    ------
+    OSError
+        As making the file would.
+    """
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(folder))
 
 
 def temporary_of(path: Path) -> Path:

@@ -22,6 +22,7 @@ from skydb.errors import BusyError, SkydbError
 
 from .catalog import reading, writing
 from .cells import LOCAL
+from .clock import made_by
 from .hosts import Storage, storage_of
 from .keeper import identity_at, other_keeper
 from .layout import CATALOG, COMMITS, DATA, HOST_FILE, TAGS
@@ -56,7 +57,7 @@ def summed(found: Iterable[tuple[str, int]]) -> tuple[Freed, ...]:
     return tuple(Freed(table, len(each), sum(each)) for table, each in sorted(sizes.items()))
 
 
-def remove_listed(root: Path, before: datetime) -> tuple[tuple[Freed, ...], int]:
+def remove_listed(root: Path, before: datetime, now: datetime) -> tuple[tuple[Freed, ...], int]:
     """Remove the copies that the catalog lists for it, and take them off the list; also returns how many must wait.
 
     A copy of a file that was moved waits for the time and the readers that may look for it there, and for whoever moves
@@ -65,9 +66,9 @@ def remove_listed(root: Path, before: datetime) -> tuple[tuple[Freed, ...], int]
     with ExitStack() as held:
         try:
             held.enter_context(only_mover(root, 0))
-            waiting = copies_that_wait(root, before)
+            waiting = copies_that_wait(root, before, now)
         except BusyError:
-            waiting = copies_that_wait(root, None)
+            waiting = copies_that_wait(root, None, now)
         with reading(root) as connection:
             listed = connection.execute("SELECT name, host FROM removals").fetchall()
         todo = [copy for copy in listed if copy not in waiting]
@@ -136,21 +137,22 @@ def _removed(file: Path, path: str) -> list[tuple[str, int]]:
     return [(Path(path).parts[1], size)]
 
 
-def copies_that_wait(root: Path, before: datetime | None) -> set[tuple[str, str]]:
+def copies_that_wait(root: Path, before: datetime | None, now: datetime) -> set[tuple[str, str]]:
     """Return the copies (name, host) of moved files that were left behind since, or that a reader may look for.
 
     Who pinned a snapshot before the move may look where the file was. `before` None: all of moved files.
     """
     with reading(root) as connection:
         moved = connection.execute(
-            "SELECT name, host, since_snapshot, time FROM removals JOIN snapshots ON snapshot = since_snapshot"
+            "SELECT name, host, since_snapshot FROM removals"
             " WHERE EXISTS (SELECT 1 FROM files WHERE files.name = removals.name)"
         ).fetchall()
+        made = made_by(connection, now)
         kept = [n for (n,) in connection.execute("SELECT snapshot FROM snapshots WHERE expired_by IS NULL")]
     oldest = min(leased(root, kept), default=None) if moved else None
     return {
-        (name, host) for name, host, since, time in moved
-        if before is None or datetime.fromisoformat(time) > before or (oldest is not None and oldest < since)
+        (name, host) for name, host, since in moved
+        if before is None or made[since] > before or (oldest is not None and oldest < since)
     }  # fmt: skip
 
 
@@ -238,7 +240,7 @@ def _listed(folder: Path, before: datetime | None) -> Iterator[tuple[Path, os.st
     for path, _, names in os.walk(folder / DATA):
         for name in sorted(names):
             with suppress(FileNotFoundError):
-                there = Path(path, name).stat()
+                there = Path(path, name).lstat()
                 if before is None or there.st_mtime < before.timestamp():
                     yield Path(path, name), there
 

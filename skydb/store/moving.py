@@ -29,7 +29,7 @@ from .hosts import LOST, Storage, storage_of
 from .placement import Key, host_of_copy
 from .scratch import Scratch, only_mover, scratch
 from .tags import publish_stale_tags
-from .transfer import copy_whole, is_whole
+from .transfer import copy_whole, is_missing, is_whole
 
 BATCH_FILES = 10_000
 BATCH_BYTES = 20 * 10**9
@@ -67,6 +67,7 @@ class Relocation:
     backup: str | None
     to_host: str
     to_backup: str | None
+    is_live: bool
 
     @property
     def there(self) -> tuple[str, ...]:
@@ -263,16 +264,16 @@ def _still_to_do(
     """Return the newest snapshot, and which files of the groups lie where they are not wanted, as of it."""
     wanted = {name: target(group) for group in groups for name in group.names}
     query = (
-        "SELECT name, path, bytes, digest, host, backup FROM files WHERE name IN (SELECT value FROM json_each(?))"
-        " GROUP BY name"
+        "SELECT name, path, bytes, digest, host, backup, MAX(end_snapshot IS NULL) FROM files"
+        " WHERE name IN (SELECT value FROM json_each(?)) GROUP BY name"
     )
     with reading(root) as connection:
         (head,) = connection.execute("SELECT MAX(snapshot) FROM snapshots").fetchone()
         rows = connection.execute(query, (json.dumps(list(wanted)),)).fetchall()
     found = []
-    for name, path, size, digest, host, backup in rows:
+    for name, path, size, digest, host, backup, is_live in rows:
         if (host, backup) != wanted[name]:
-            found.append(Relocation(name, path, size, digest, host, backup, *wanted[name]))
+            found.append(Relocation(name, path, size, digest, host, backup, *wanted[name], bool(is_live)))
     return int(head), found
 
 
@@ -292,9 +293,14 @@ def forget_removals(connection: sqlite3.Connection, copies: Sequence[tuple[str, 
 
 
 def copy_file(file: Relocation, *, task: MoveTask) -> None:
-    """Copy one file to where it is wanted and is not, and verify it there."""
+    """Copy one file to where it is wanted and is not, and verify it there.
+
+    One that only earlier snapshots name, and that is gone, as after a repair that gave it up, keeps nothing back.
+    """
     storage = task.storage
     sources = [storage.place(name, file.path) for name in file.there if storage.hosts[name].state != LOST]
+    if not file.is_live and all(storage.why_not_there(p.host) is None and is_missing(p) for p in sources):
+        return
     targets = [storage.place(name, file.path) for name in file.missing]
     if targets:
         task.place.copy(file.name, file.digest, sources, targets, storage.home)

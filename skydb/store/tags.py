@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from skydb.errors import CommitConflict, UsageError, clear_disk_errors, did_you_mean
+from skydb.errors import CommitConflict, UsageError, clear_disk_errors, did_you_mean, done_so_far
 
 from .catalog import clear_errors, reading
 from .catalog_copies import seal
 from .changes import Changes, Tag
 from .commit import commit
 from .crashpoints import reached
-from .files import write_durably
+from .files import require_writable, write_durably
 from .layout import CATALOG, tag_path
 from .manifest import complete_head
 from .snapshot import snapshot_number
@@ -32,12 +32,15 @@ def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
     ------
     UsageError
         The name is taken, or is not made of letters, digits, ".", "_" and "-" with a letter first; there is no such
-        snapshot.
+        snapshot; nothing may be written here.
+    DataError
+        The disk is full or fails: the error says whether the tag is given all the same.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,63}", tag):
         raise UsageError(f"{tag!r} is not a tag", None, "use letters, digits, '.', '_', '-'; a letter first")
     number = snapshot_number(root, at)[0] if at is not None else _newest(root)
     with clear_disk_errors(root):
+        require_writable(tag_path(root, tag).parent)
         if not _has(root, tag, number):
             try:
                 commit(root, Changes("tag", f"tag {tag}", number, tags=(Tag(tag, number),)))
@@ -45,7 +48,8 @@ def set_tag(root: Path, tag: str, at: int | str | None = None) -> int:
                 if not _has(root, tag, number):
                     raise
         complete_head(root, snapshot_number(root, None)[0])
-        publish_tag(root, tag)
+        with done_so_far(f"tag {tag!r} is given", root):
+            publish_tag(root, tag)
         reached("tag.published")
     return number
 
@@ -66,6 +70,7 @@ def delete_tag(root: Path, tag: str) -> int:
             raise UsageError(f"no tag named {tag!r}", str(root), did_you_mean(tag, tags))
         for _ in range(2):  # whoever opens the database publishes the copy of a tag that is still there
             tag_path(root, tag).unlink(missing_ok=True)
+            reached("tag.withdrawn")
             if tag in live_tags(root):
                 with suppress(CommitConflict):  # another took it away
                     commit(root, Changes("tag", f"tag --delete {tag}", tags[tag], ends_tags=(tag,)))

@@ -154,6 +154,17 @@ def bytes_at(place: Place) -> int | None:
         return None
 
 
+def is_missing(place: Place) -> bool:
+    """Say whether it is certain that there is no file at a place."""
+    try:
+        place.local.stat() if place.is_local else filesystem_of(place.root).size(place.url)
+    except FileNotFoundError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
 def remove_copy(place: Place) -> None:
     """Remove the file at a place, and what is left of writing it; where nothing is, all is well.
 

@@ -277,7 +277,8 @@ def with_table(keyed_by: str, change: Callable[[pa.Table], pa.Table] = lambda ro
         with scratch(db.root) as place:
             rows = sort_rows(rows, "notes", snapshot.tables)
             file = place.store(snapshot, rows, "notes", cell=cell)
-            db.commit(Changes("test", "test", snapshot.id, adds=(file,)))
+            entry = LogEntry("notes.txt", "notes", 0, "notes:parquet", 0, len(keys), len(keys), 0, 0, 0, 0, {})
+            db.commit(Changes("test", "test", snapshot.id, adds=(file,), log=(entry,)))
 
     return damage
 
@@ -380,6 +381,7 @@ DAMAGES: dict[str, list[Damage]] = {
     "measurement-twice": [same_detection],
     "log-differs": [
         lambda db: logged_otherwise(db, n_in=7), lambda db: logged_otherwise(db, n_deleted_measurements=1),
+        with_table("object", lambda rows: rows.slice(5)),
     ],
     "images-differ": [
         lambda db: logged_otherwise(db, n_images=3), lambda db: logged_otherwise(db, n_deleted_images=1),

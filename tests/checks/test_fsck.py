@@ -12,11 +12,24 @@ from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.snapshots import gc
 from skydb.store.layout import WORK, new_name
-from tests.checks.damages import DAMAGES, Damage, aliased, file_of, flip, hold, path_of, stray, with_table
+from tests.checks.damages import (
+    DAMAGES,
+    Damage,
+    aliased,
+    backwards,
+    file_of,
+    flip,
+    hold,
+    path_of,
+    replace_pair,
+    stray,
+    with_table,
+    with_value,
+)  # fmt: skip
 
 WITH_OTHERS = {"manifest-ahead": {"orphan"}}
 """Notices that come with a damage, beside that something could not be checked because of it."""
-MADE_ELSEWHERE = {"unchecked", "quarantined", "backup-damaged", "host-away", "host-kept"}
+MADE_ELSEWHERE = {"unchecked", "quarantined", "backup-damaged", "host-away", "host-kept", "file-unread"}
 """Kinds whose tests are others."""
 CASES = [(kind, number, damage) for kind, made in DAMAGES.items() for number, damage in enumerate(made)]
 
@@ -56,6 +69,11 @@ def test_rows_that_stand_for_what_is_there_are_no_finding(db: Database, more: Da
 def test_what_only_depth_finds_is_not_said_without(db: Database, kind: str) -> None:
     DAMAGES[kind][0](db)
     assert kinds(db, deep=False) == set()
+
+
+def test_rows_that_are_out_of_order_are_checked_all_the_same(db: Database) -> None:
+    replace_pair(db, lambda rows: backwards(with_value(rows, "image_id", 0, 12345)))
+    assert kinds(db) - {"unchecked"} >= {"file-unsorted", "image-missing"}
 
 
 def test_finding_names_the_place(db: Database) -> None:

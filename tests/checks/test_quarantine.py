@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from skydb.checks import quarantine
+from skydb import database
+from skydb.checks import quarantine, repair
 from skydb.checks.fsck import fsck
 from skydb.checks.quarantine import give_up, is_quarantined
 from skydb.database import Database
@@ -16,7 +18,7 @@ from skydb.hosts import add_host, balance, set_host
 from skydb.store.cells import LOCAL
 from skydb.store.files import DataFile
 from skydb.store.roots import Place
-from tests.checks.damages import file_of
+from tests.checks.damages import file_of, flip, path_of
 
 CONTENT = b"damaged" * 1000
 
@@ -49,6 +51,25 @@ def refuse(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refused)
+
+
+def test_repair_that_was_killed_before_it_moved_a_file_away_is_completed_by_the_next(
+    pristine: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    db = database.open(shutil.copytree(pristine.root, tmp_path / "t.sky"))
+    damaged = file_of(db, "objects")
+    flip(path_of(db, damaged))
+    with monkeypatch.context() as patch:
+        patch.setattr(repair, "give_up", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fsck(db, repair=True, workers=1)
+    assert {f.kind for f in fsck(db, workers=1).damage} == {"old-file-damaged"}
+    report = fsck(db, repair=True, workers=1)
+    assert (report.clean, [m.file for m in report.mended]) == (True, [damaged.path])
+    assert is_quarantined(db.root, damaged)
 
 
 def test_file_of_another_file_system_is_moved_whole(

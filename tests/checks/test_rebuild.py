@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skydb.checks import rebuild
 from skydb.checks.fsck import fsck
 from skydb.checks.rebuild import rebuild_catalog
 from skydb.database import Database
@@ -106,6 +107,19 @@ def test_catalog_is_not_replaced_while_another_writes(db: Database) -> None:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(BusyError):
             rebuild_catalog(db.root)
+
+
+def test_disk_that_is_full_is_said_and_nothing_is_changed(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    before = dump(db)
+    monkeypatch.setattr(rebuild, "make_catalog", full)
+    with pytest.raises(DataError, match="no space left on device"):
+        rebuild_catalog(db.root)
+    assert dump(db) == before
 
 
 def test_no_database_is_the_callers_to_mend(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from skydb.ingest.addstar import addstar
 from skydb.schema.tables import TABLES
 from skydb.snapshots import gc
 from skydb.store.files import DataFile
-from skydb.store.history import catalog_table
+from skydb.store.history import catalog_table, known_images
 from skydb.store.tags import delete_tag
 from tests.checks.damages import DAMAGES, aliased, backwards, file_of, flip, path_of, rows_of, with_table, written_as
 from tests.ingest.skies import assert_same, check_conservation, contents
@@ -64,6 +64,20 @@ def test_file_that_follows_from_others_is_made_again(db: Database, table: str, h
     assert {f.kind for f in report.findings} <= {"quarantined"}
     kept = db.root / "quarantine" / file.path
     assert kept.exists() or kept.with_name(f"{kept.name}.missing").exists()
+
+
+@pytest.mark.parametrize("table", ["measurements", "images"])
+def test_file_that_cannot_be_read_is_waited_for(db: Database, tmp_path: Path, table: str) -> None:
+    """Here it is a link to itself, as it might be a file of another user, or a bad disk."""
+    path, head = path_of(db, file_of(db, table)), db.snapshot().id
+    kept = path.rename(tmp_path / "kept")
+    path.symlink_to(path.name)
+    report = fsck(db, repair=True, workers=1)
+    (found,) = report.damage
+    assert (found.kind, found.table) == ("file-unread", table)
+    assert (report.mended, report.lost, db.snapshot().id) == ((), (), head)
+    kept.rename(path)
+    assert fsck(db, deep=True, workers=1).findings == ()
 
 
 def test_lost_raw_rows_are_said_and_kept_and_counted(db: Database) -> None:
@@ -132,7 +146,8 @@ def test_solutions_come_back_from_the_calibrated_measurements(db: Database) -> N
     ("solution-missing", 0, [("images_cal", 1)]), ("solution-missing", 1, []), ("object-empty", 0, []),
     ("image-missing", 0, [("measurements", 1)]), ("id-outside", 0, [("object_seeds", 1)]),
     *(("alias-broken", number, [("object_aliases", 1)]) for number in range(3)),
-    ("log-differs", 1, []), ("images-differ", 0, [("images", 2)]), ("images-differ", 1, []),
+    ("log-differs", 1, []), ("log-differs", 2, [("notes", 5)]),
+    ("images-differ", 0, [("images", 2)]), ("images-differ", 1, []),
 ])  # fmt: skip
 def test_what_a_repair_gives_up_it_says(db: Database, kind: str, number: int, lost: list[tuple[str, int]]) -> None:
     DAMAGES[kind][number](db)
@@ -152,10 +167,33 @@ def test_image_without_its_row_is_given_up_and_said(db: Database) -> None:
 
 
 @pytest.mark.slow
+def test_measurements_of_one_name_are_put_right_by_their_file(db: Database) -> None:
+    rows = sum(f.rows for f in db.snapshot().files("measurements"))
+    DAMAGES["measurement-twice"][0](db)
+    (found,) = fsck(db, repair=True, workers=1).damage
+    assert found.kind == "measurement-twice"
+    image = int(found.what.split()[1])
+    file = known_images(db.snapshot(), [image])[image]
+    delete(db, images=image, workers=1)
+    addstar(db, [file], workers=1)
+    assert fsck(db, deep=True, workers=1).clean
+    assert sum(f.rows for f in db.snapshot().files("measurements")) == rows
+
+
+@pytest.mark.slow
 def test_entry_whose_rows_do_not_add_up_is_left_and_said(db: Database) -> None:
     DAMAGES["log-differs"][0](db)
     report = repaired(db)
     assert [f.kind for f in report.damage] == ["log-differs"]
+
+
+@pytest.mark.slow
+def test_rows_of_a_declared_table_that_went_with_their_images_are_no_loss(db: Database) -> None:
+    with_table("measurement")(db)
+    rows = file_of(db, "notes").rows
+    delete(db, files=catalog_table(db.snapshot(), "ingest_log")["file"][0].as_py(), workers=1)
+    assert sum(f.rows for f in db.snapshot().files("notes")) < rows
+    assert fsck(db, deep=True, workers=1).findings == ()
 
 
 EVERYTHING = [name for name, table in TABLES.items() if table.kind in {"sky", "global"} and name != "photcodes"]

@@ -22,7 +22,15 @@ from tests.checks.damages import file_of, flip, flip_older
 from tests.ingest.skies import assert_same, check_conservation, contents
 
 Harm = Callable[[Path], None]
-HARMS = pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
+
+
+def loop(path: Path) -> None:
+    """Make a file a link to itself, which nobody can read."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+HARMS = pytest.mark.parametrize("harm", [flip, Path.unlink, loop], ids=["flipped", "missing", "unread"])
 TABLES = pytest.mark.parametrize(
     "table", ["measurements", "images", *(pytest.param(t, marks=pytest.mark.slow) for t in ("objects", "object_seeds"))]
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 import skydb.database as database
+from skydb.checks.quarantine import QUARANTINE
 from skydb.database import Database
 from skydb.store.catalog import alive, reading
 from skydb.store.files import digest_of
@@ -42,7 +43,7 @@ class State:
 def state_of(db: Database, at: int | None = None) -> State:
     """Read all that a snapshot holds; names and places of files, times and snapshot numbers do not count."""
     snapshot = db.snapshot(at)
-    tables = {name: _rows(snapshot, name) for name in (*SKY_TABLES, *GLOBAL_TABLES)}
+    tables = {name: _rows(snapshot, name) for name in (*SKY_TABLES, *GLOBAL_TABLES, *snapshot.declared)}
     tables |= {name: catalog_table(snapshot, name).select(columns) for name, columns in CATALOG_COLUMNS.items()}
     with reading(db.root) as connection:
         names = [
@@ -55,8 +56,8 @@ def state_of(db: Database, at: int | None = None) -> State:
 
 
 def _rows(snapshot: Snapshot, name: str) -> pa.Table:
-    keys = {**SKY_TABLES, **GLOBAL_TABLES}[name]
-    if name not in SKY_TABLES:
+    keys = {**SKY_TABLES, **GLOBAL_TABLES}.get(name, ["object_id"])
+    if name in GLOBAL_TABLES:
         return snapshot.read_global(name).sort_by([(key, "ascending") for key in keys])
     parts = [snapshot.read_cell(name, cell) for cell in snapshot.cells()]
     if not parts:
@@ -67,7 +68,7 @@ def _rows(snapshot: Snapshot, name: str) -> pa.Table:
 def check_whole(db: Database) -> None:
     """Fail unless every file of the newest snapshot is as it was written, and the manifests make the catalog."""
     snapshot = db.snapshot()
-    for name in (*SKY_TABLES, "measurements_cal", *GLOBAL_TABLES):
+    for name in (*SKY_TABLES, "measurements_cal", *GLOBAL_TABLES, *snapshot.declared):
         for file in snapshot.files(name):
             assert digest_of(snapshot.stored(file).path) == file.digest, file.path
     assert manifest_numbers(db.root) == list(range(snapshot.id + 1))
@@ -86,10 +87,12 @@ def check_jobs_are_cleared_up(db: Database) -> None:
     with reading(db.root) as connection:
         rows = [row for place in ("host FROM files", "backup FROM files", "host FROM removals")
                 for row in connection.execute(f"SELECT path, {place}") if row[1]]  # fmt: skip
-    named = {storage.place(host, path).local for path, host in rows}
+    named = {storage.place(host, path).local: path for path, host in rows}
     folders = [storage.place(host, "data").local for host in storage.hosts]
     held = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
-    assert held == named, (held - named, named - held)
+    missing = {path for place, path in named.items() if place not in held}
+    missing = {path for path in missing if not (db.root / QUARANTINE / path).exists()}
+    assert (held - named.keys(), missing) == (set(), set())
     assert list(db.work.iterdir()) == []
 
 
@@ -97,7 +100,8 @@ def check_clear(db: Database) -> None:
     """Fail if anything lies about that the database does not need."""
     check_jobs_are_cleared_up(db)
     held = {path.relative_to(db.root) for path in db.root.rglob("*") if path.is_file() and path.parts}
-    held = {path for path in held if path.parts[0] not in ("data", "leases")}
+    held = {path for path in held if path.parts[0] not in ("data", "leases", QUARANTINE)}
+    held = {path for path in held if not path.name.startswith("catalog-replaced-")}
     allowed = {Path(f"catalog.sqlite{more}") for more in ("", "-wal", "-shm")}
     allowed |= {manifest_path(db.root, n).relative_to(db.root) for n in range(db.snapshot().id + 1)}
     allowed |= {tag_path(db.root, tag).relative_to(db.root) for tag in live_tags(db.root)}

@@ -211,6 +211,11 @@ int renameat2(int from, const char *old, int to, const char *new, unsigned flags
 {
     MOVES("rename", to, new, from, old, 0, REAL(renameat2)(from, old, to, new, flags));
 }
+int link(const char *old, const char *new) { MOVES("link", AT_FDCWD, new, AT_FDCWD, old, 0, REAL(link)(old, new)); }
+int linkat(int from, const char *old, int to, const char *new, int flags)
+{
+    MOVES("link", to, new, from, old, 0, REAL(linkat)(from, old, to, new, flags));
+}
 int mkdir(const char *path, mode_t mode) { REFUSES("mkdir", AT_FDCWD, path, REAL(mkdir)(path, mode)); }
 int mkdirat(int folder, const char *path, mode_t mode)
 {

@@ -10,8 +10,8 @@ import pytest
 from .cases import Story
 from .workload import STEPS
 
-SECONDS = 0.6
-"""About as long as three or four steps take."""
+SECONDS = {1: 0.6, 2: 6.0}
+"""About as long as three or four steps take, by the number of worker processes: these have to start."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Ingester:
     """Does the steps of a database's life, is killed again and again, and goes on where it is after each."""
 
     story: Story
+    workers: int = 1
 
     def killed(self, kills: int, seed: int) -> list[str]:
         """Kill it so many times, from a new database whenever one is complete; returns what was wrong."""
@@ -26,7 +27,8 @@ class Ingester:
         self.story.go_back(todo[0])
         left = kills
         while left:
-            ran = self.story.run(todo, kill_after=chance.uniform(0.0, SECONDS))
+            after = chance.uniform(0.0, SECONDS[self.workers])
+            ran = self.story.run(todo, kill_after=after, workers=self.workers)
             assert "broken" not in ran, ran
             assert "refused" not in ran, ran
             left -= ran["ended"] == "killed"
@@ -42,6 +44,11 @@ class Ingester:
 
 def test_ingester_that_is_killed_five_times_loses_nothing(story: Story) -> None:
     assert Ingester(story).killed(5, seed=1) == []
+
+
+@pytest.mark.slow
+def test_ingester_whose_workers_die_with_it_loses_nothing(story: Story) -> None:
+    assert Ingester(story, workers=2).killed(10, seed=2) == []
 
 
 @pytest.mark.scale

@@ -48,6 +48,12 @@ def test_file_that_was_removed_may_be_there_again() -> None:
     assert states(recording(*DURABLY, ("unlink", "file")), 6) == [{"file": b"rows"}, {}]
 
 
+def test_second_name_of_a_file_stays_when_another_takes_the_first() -> None:
+    made = recording(("open", "a"), ("write", "a"), ("link", "kept", "a"), ("open", "b"), ("rename", "a", "b"))
+    assert made.left(5) == {"a": b"", "kept": b"rows"}
+    assert made.left(5, [2]) == {"a": b""}
+
+
 def test_folder_keeps_what_is_in_it_when_it_is_renamed() -> None:
     made = recording(("mkdir", "a"), ("open", "a/file"), ("rename", "b", "a"), ("write", "b/file"))
     assert made.left(4) == {"b": None, "b/file": b"rows"}

@@ -137,6 +137,10 @@ class Recording:
         for path in [p for p in self._nodes if p == call.old or p.startswith(f"{call.old}/")]:
             self._nodes[call.path + path.removeprefix(call.old)] = self._nodes.pop(path)
 
+    def _link(self, call: Call) -> None:
+        node = self._nodes[call.path] = self._nodes[call.old]
+        self._add(call, names={self._named(call.path): node})
+
     def _fsync(self, call: Call) -> None:
         node = self._nodes[call.path]
         self.syncs.append(len(self.changes))

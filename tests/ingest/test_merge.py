@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,23 @@ from click.testing import CliRunner
 
 import skydb
 from skydb.calibration.columns import float_column, int_column
+from skydb.calibration.recalibrate import Prepared, apply_to_all
 from skydb.checks.fsck import fsck
 from skydb.database import Database
+from skydb.deletion import delete
 from skydb.errors import CommitConflict, DataError, UsageError
 from skydb.ingest.addstar import addstar
 from skydb.ingest.associate import Detections
 from skydb.ingest.components import linked_components
 from skydb.ingest.merge import merge
 from skydb.ingest.tracks import Images, Seeds
-from skydb.parallel.executor import executor_for
+from skydb.parallel.executor import SerialExecutor, executor_for
 from skydb.photcodes import import_photcodes
 from skydb.sky.partition import pixel_of, separation_arcsec
 from skydb.store.aliases import current_ids
-from tests.calibration.test_recalibrate import applied
+from skydb.store.history import catalog_table
+from skydb.store.snapshot import Snapshot
+from tests.calibration.test_recalibrate import applied, shifted
 from tests.ingest.association_oracle import associate_slowly
 from tests.ingest.skies import (
     SURVEY_CODES,
@@ -262,35 +267,100 @@ def test_solutions_of_both_are_kept(two: tuple[Database, Database]) -> None:
     assert kinds == ["nominal", "merge"]
 
 
+def test_components_of_solutions_made_apart_stay_apart(two: tuple[Database, Database]) -> None:
+    base, source = two
+
+    def solved(snapshot: Snapshot) -> Prepared:
+        prepared = shifted(snapshot, 0.1)
+        rows = prepared.images_cal
+        numbers = pa.array([None, *[0] * (rows.num_rows - 1)], pa.int32())
+        at = rows.column_names.index("component")
+        return replace(prepared, images_cal=rows.set_column(at, rows.field(at), numbers))
+
+    for db in two:
+        apply_to_all(db.snapshot, db.commit, solved, executor=SerialExecutor())
+
+    def by_component(db: Database) -> dict[int | None, set[int]]:
+        groups: dict[int | None, set[int]] = {}
+        for row in db.snapshot().read_global("images_cal", ["image_id", "component"]).to_pylist():
+            groups.setdefault(row["component"], set()).add(row["image_id"])
+        return groups
+
+    ours, theirs = by_component(base), by_component(source)
+    assert set(ours) == set(theirs) == {None, 0}
+    merge(base, source, workers=1)
+    assert by_component(base) == ours | {1: theirs[0], None: ours[None] | theirs[None]}
+
+
+def write_shapes(folder: Path, keys: list[tuple[int, int]]) -> str:
+    """A file of rows about measurements."""
+    path = folder / f"shapes-{len(list(folder.glob('shapes-*')))}.parquet"
+    pq.write_table(pa.table({
+        "image_id": [k[0] for k in keys], "det_id": [k[1] for k in keys], "e1": np.array([k[1] for k in keys], "f4")
+    }), path)  # fmt: skip
+    return str(path)
+
+
+def declare_shapes(db: Database, folder: Path) -> None:
+    """A table that is keyed by measurement."""
+    (folder / "shapes.toml").write_text(
+        'name = "shapes"\nkeyed_by = "measurement"\nmeaning = "shapes"\n'
+        '[[columns]]\nname = "e1"\ntype = "float32"\nucd = "src.morph.param"\nmeaning = "ellipticity"\n'
+    )
+    skydb.declare_table(db, folder / "shapes.toml")
+
+
+@pytest.mark.parametrize(("here", "there"), [(1.0, 0.1), (0.1, 1.0)])
+def test_rows_about_measurements_come_though_both_have_their_images(
+    tmp_path: Path, pair: tuple[list[Path], list[Path]], here: float, there: float
+) -> None:
+    """The objects are others in one of them, which did not link what lay further apart."""
+    base, source = new_database(tmp_path / "a.sky"), new_database(tmp_path / "b.sky")
+    addstar(base, [*pair[0], *pair[1]], workers=1, radius_arcsec=here)
+    addstar(source, [*pair[0], *pair[1][:-1]], workers=1, radius_arcsec=there)
+    declare_shapes(source, tmp_path)
+    ours, theirs = objects_of_measurements(base), objects_of_measurements(source)
+    keys = sorted(theirs)
+    for some in (keys[::2], keys[1::2]):
+        skydb.addrows(source, "shapes", write_shapes(tmp_path, some), workers=1)
+        report = merge(base, source, workers=1)
+        assert report.declared == {"shapes": len(some)}
+    shapes = {(r["image_id"], r["det_id"]): (r["object_id"], r["e1"]) for r in all_rows(base, "shapes").to_pylist()}
+    assert shapes == {key: (ours[key], float(key[1])) for key in keys}
+    assert abs(len(set(theirs.values())) - len({ours[key] for key in keys})) > 5
+    assert merge(base, source, workers=1).snapshot is None
+    check_nothing_is_left_over(base)
+    assert fsck(base, deep=True, workers=1).findings == ()
+
+
 def test_rows_of_declared_tables_come_under_the_ids_of_here(
     tmp_path: Path, two: tuple[Database, Database]
 ) -> None:
     base, source = two
-    (tmp_path / "shapes.toml").write_text(
-        'name = "shapes"\nkeyed_by = "measurement"\nmeaning = "shapes"\n'
-        '[[columns]]\nname = "e1"\ntype = "float32"\nucd = "src.morph.param"\nmeaning = "ellipticity"\n'
-    )
-    for name in ("starpar", str(tmp_path / "shapes.toml")):
-        skydb.declare_table(source, Path(name) if "/" in name else name)
+    declare_shapes(source, tmp_path)
+    skydb.declare_table(source, "starpar")
     ids = np.array(sorted(set(objects_of_measurements(source).values())))
     keys = sorted(objects_of_measurements(source))
     pq.write_table(pa.table({"object_id": ids}), tmp_path / "s.parquet")
-    pq.write_table(pa.table({
-        "image_id": [k[0] for k in keys], "det_id": [k[1] for k in keys], "e1": np.arange(len(keys), dtype="f4")
-    }), tmp_path / "e.parquet")  # fmt: skip
     skydb.addrows(source, "starpar", str(tmp_path / "s.parquet"), workers=1)
-    skydb.addrows(source, "shapes", str(tmp_path / "e.parquet"), workers=1)
+    skydb.addrows(source, "shapes", write_shapes(tmp_path, keys), workers=1)
     report = merge(base, source, workers=1)
     assert report.declared == {"starpar": len(ids), "shapes": len(keys)}
     now = objects_of_measurements(base)
     shapes = all_rows(base, "shapes").to_pylist()
-    assert {(r["image_id"], r["det_id"], r["e1"]) for r in shapes} == {(*k, float(n)) for n, k in enumerate(keys)}
+    assert {(r["image_id"], r["det_id"], r["e1"]) for r in shapes} == {(*k, float(k[1])) for k in keys}
     assert all(now[r["image_id"], r["det_id"]] == r["object_id"] for r in shapes)
     assert sorted(all_rows(base, "starpar")["object_id"].to_pylist()) == sorted(
         current_ids(base.snapshot(), ids).tolist()
     )
     assert merge(base, source, workers=1).snapshot is None
     assert fsck(base, deep=True, workers=1).findings == ()
+    delete(base, files=catalog_table(source.snapshot(), "ingest_log")["file"][0].as_py(), workers=1)
+    assert all_rows(base, "shapes").num_rows < len(keys)
+    assert fsck(base, workers=1).findings == ()
+    merge(base, source, workers=1)
+    assert all_rows(base, "shapes").num_rows == len(keys)
+    assert fsck(base, workers=1).findings == ()
 
 
 def test_reference_survey_and_photcodes_come_along(tmp_path: Path, pair: tuple[list[Path], list[Path]]) -> None:
@@ -378,9 +448,13 @@ def test_command_says_what_came_and_what_was_there(two: tuple[Database, Database
     from skydb.tools.commands.merge import command
 
     base, source = two
-    made = CliRunner().invoke(command, [str(base.root), str(source.root), "--workers", "1", "--json"])
-    assert json.loads(made.stdout)["n_images"] == 2
-    again = CliRunner().invoke(command, [str(base.root), str(source.root), "--workers", "1"])
+    words = [str(base.root), str(source.root), "--workers", "1"]
+    head = base.snapshot().id
+    assert isinstance(CliRunner().invoke(command, [*words, "nowhere.sky"]).exception, UsageError)
+    assert base.snapshot().id == head
+    made = CliRunner().invoke(command, [*words, "--json"])
+    assert [merged["n_images"] for merged in json.loads(made.stdout)["merges"]] == [2]
+    again = CliRunner().invoke(command, words)
     assert "nothing to bring, all 2 images are here" in again.stdout
 
 

@@ -19,6 +19,7 @@ from skydb.errors import CommitConflict, UsageError
 from skydb.hosts import add_host, remove_host
 from skydb.snapshots import time_span
 from skydb.store import collect, leftovers
+from skydb.store import commit as commit_module
 from skydb.store.catalog import reading
 from skydb.store.changes import Changes, Tag
 from skydb.store.collect import GcReport
@@ -115,6 +116,26 @@ def test_grace_counts_from_when_another_followed(db: Database) -> None:
     assert 2 in report.given_up
     young = skydb.gc(db, grace="7d", now=times[3])
     assert set(reasons(young).values()) == {"grace", "newest"}
+
+
+@pytest.mark.parametrize("wrong", ["1970-01-01T00:00:00.000+00:00", "2999-01-01T00:00:00.000+00:00"])
+def test_grace_holds_though_a_clock_was_set_wrong(
+    db: Database, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """Who followed at an unknown time did so when the next one was made, or just now."""
+    with monkeypatch.context() as patched:
+        patched.setattr(commit_module, "now", lambda: wrong)
+        replace_all(db, [CELL.lo])
+    now = datetime.now(UTC)
+    later = skydb.gc(db, grace="7d", now=now + LATER, dry_run=True)
+    assert (later.given_up, reasons(later)) == ((0, 1, 2, 3), {4: "grace", 5: "newest"})
+    replace_all(db, [CELL.lo])
+    assert skydb.gc(db, grace="7d", now=now, dry_run=True).given_up == ()
+    assert skydb.gc(db, grace="7d", now=now + LATER).given_up == (0, 1, 2, 3, 4, 5)
+
+
+def test_clock_that_is_wrong_at_the_collection_gives_nothing_up(db: Database) -> None:
+    assert skydb.gc(db, grace="7d", now=datetime(1970, 1, 1, tzinfo=UTC)).given_up == ()
 
 
 def test_dry_run_does_nothing_and_says_what_would_go(db: Database, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,6 +70,11 @@ def folded(db: Database, files: Files) -> object:
     return compact(db.snapshot, db.commit, cells, cell_rows=db.cell_rows, executor=SerialExecutor())
 
 
+def released(db: Database) -> Path:
+    """Return where a database is released to."""
+    return db.root.with_suffix(".hats")
+
+
 def harmed(db: Database) -> None:
     """Let a file of objects miscount their measurements, which nobody but `fsck` looks at."""
     file = file_of(db, "objects")
@@ -88,8 +93,12 @@ VERBS: dict[str, Verb] = {
     "tag": lambda db, files: set_tag(db.root, "PV1", 2),
     "gc": lambda db, files: skydb.gc(db, grace="0"),
     "repair": lambda db, files: fsck(db, repair=True, workers=1),
+    "release": lambda db, files: skydb.release(db, released(db), name="dr1", workers=1),
 }
 """What may happen at the same time."""
+
+COMMITS_LITTLE = {"gc", "release"}
+"""Verbs that make no state of the database: they only come second here; see `test_concurrency_release.py`."""
 
 if hasattr(skydb, "delete"):
     VERBS["delete"] = lambda db, files: skydb.delete(db, files=[str(files.first[0])], workers=1)
@@ -115,28 +124,40 @@ QUICK = {
 """Pairs that every run tests."""
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("files")
+def write_files(folder: Path) -> Files:
     *first, one, other, last = write_night(folder / "here", exposures=5, stars=30)
     skydb.addstar(new_database(folder / "apart.sky"), last, workers=1)
     (elsewhere,) = write_night(folder / "there", exposures=1, stars=30, ra=180.0, seed=1)
     return Files(first, one, other, elsewhere, folder / "apart.sky")
 
 
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Database:
-    """A database of two files (snapshots 2 and 3) in one cell; gc cannot give up the first."""
-    made = new_database(tmp_path_factory.mktemp("begun") / "t.sky")
+def begin(folder: Path, files: Files) -> Database:
+    """Make a database of two files (snapshots 2 and 3) in one cell; gc cannot give up the first."""
+    made = new_database(folder / "t.sky")
     for file in files.first:
         skydb.addstar(made, file, compact=False, workers=1)
     set_tag(made.root, "kept", 2)
     return made
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Database:
+    return begin(tmp_path_factory.mktemp("begun"), files)
+
+
 def copy_of(db: Database, path: Path) -> Database:
     shutil.copytree(db.root, path)
     return database.open(path)
+
+
+def held_in(folder: Path) -> dict[str, bytes]:
+    """Return all files of a release: a snapshot makes the same ones every time."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 class Between:
@@ -158,7 +179,7 @@ class Between:
 
 
 def cases() -> list[object]:
-    every = [(a, b) for a in VERBS for b in VERBS if a != "gc" and (a, b) != ("tag", "tag")]
+    every = [(a, b) for a in VERBS for b in VERBS if a not in COMMITS_LITTLE and (a, b) != ("tag", "tag")]
     return [pytest.param(a, b, id=f"{a} x {b}", marks=() if (a, b) in QUICK else pytest.mark.slow) for a, b in every]
 
 
@@ -176,6 +197,10 @@ def test_result_is_that_of_one_after_the_other(
         between = Between(patch, lambda: VERBS[second](both, files))
         VERBS[first](both, files)
     assert_same(contents(both), contents(serial))
+    if second == "release":
+        made, wanted = (held_in(released(db)) for db in (both, serial))
+        assert made.keys() == wanted.keys()
+        assert [name for name in made if name.endswith(".parquet") and made[name] != wanted[name]] == []
     same = first == second and first.startswith(("ingest", "merge", "delete"))  # the other one has done it already
     if not same:
         assert between.tried == 1 + ((first, second) in TRY_AGAIN)

@@ -11,6 +11,8 @@ import pytest
 
 from skydb import database
 from skydb.database import Database
+from skydb.derived import refresh
+from skydb.errors import DataError
 from skydb.hosts import add_host, balance, drain, remove_host, set_copies, set_host
 from skydb.ingest.addstar import addstar
 from skydb.snapshots import gc
@@ -153,6 +155,22 @@ def test_copy_that_was_left_behind_is_used_again(template: Path, tmp_path: Path)
     gc(db, grace=0)
     assert lying(db) == named(db)[0]
     assert set(there) <= {tmp_path / "t" / "b" / path for host, path in lying(db) if host == "b"}
+
+
+def test_older_file_that_is_gone_does_not_keep_a_host_from_being_drained(template: Path, tmp_path: Path) -> None:
+    """A repair gives files up, which older snapshots go on to name."""
+    db = copied(template, tmp_path / "t")
+    older = next(f for f in db.snapshot().files("objects") if f.host == "b")
+    refresh(db, every=True, workers=1)
+    (tmp_path / "t" / "b" / older.path).unlink()
+    drain(db, "b")
+    assert {g.host for g in groups_of(db.root)} == {LOCAL}
+    newest = db.snapshot().files("objects")[0]
+    for root in (db.root, tmp_path / "t" / "b"):
+        (root / newest.path).unlink(missing_ok=True)
+    set_host(db, "b", state="active")
+    with pytest.raises(DataError, match="a stored file is missing"):
+        set_copies(db, 2)
 
 
 def test_balance_with_nothing_to_do_commits_nothing(template: Path, tmp_path: Path) -> None:

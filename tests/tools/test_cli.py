@@ -45,6 +45,14 @@ def command(how, as_json, workers):
     if how.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, how))
         time.sleep(0.01)
+    if how in ("dropped", "dropped-late"):
+        for _ in range(2):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except KeyboardInterrupt:
+                pass
+            if how == "dropped":
+                time.sleep(10)
     if how == "many":
         for row in range(100_000):
             emit({"row": row})
@@ -122,6 +130,16 @@ def test_error_is_one_line_and_an_exit_code(
 ) -> None:
     assert cli.main(["fake-verb", how]) == code
     assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize(("how", "answer"), [("dropped", False), ("dropped-late", True)])
+def test_signal_whose_exception_is_dropped_stops_the_command(
+    fake: Path, capsys: pytest.CaptureFixture[str], how: str, answer: bool
+) -> None:
+    """By the import of a module that C code finds it can do without; or so late that nothing is left to be stopped."""
+    assert cli.main(["fake-verb", how]) == 143
+    said = capsys.readouterr()
+    assert (bool(said.out), said.err.lstrip()) == (answer, "skydb: terminated\n")
 
 
 def test_signal_that_the_caller_ignores_stays_ignored(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,12 +25,20 @@ def command(
     Objects are matched one to one, nearest first. An image that DB has already stays as it is there; so a database
     that is merged again brings only what came to it since. Ids of objects that joined one of DB stand for its id.
     """
+    from skydb.database import open as opened
     from skydb.ingest.merge import merge
 
     radius_arcsec = None if radius is None else arcsec(radius)
+    for source in sources:
+        opened(source)  # before anything is brought
+    reports = []
     for source in sources:
         with steps() as show:
             report = merge(
                 db, source, at=at, radius_arcsec=radius_arcsec, workers=workers, cluster=cluster, progress=show
             )
-        emit(report.as_dict() if as_json else report.text(), as_json=as_json)
+        reports.append(report.as_dict())
+        if not as_json:
+            emit(report.text())
+    if as_json:
+        emit({"merges": reports}, as_json=True)
