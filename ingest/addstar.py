@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from skydb import database
+from skydb.arguments import as_text
 from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.executors import executor_of
@@ -109,10 +110,8 @@ def _name(file: object) -> str:
     name = fspath(file) if isinstance(file, str | PathLike) else None
     if not isinstance(name, str):
         raise UsageError(f"{file!r} is no path of a file", "addstar", "give paths as text, or as pathlib.Path")
-    shown = name.encode(errors="backslashreplace").decode().replace("\0", r"\0")
-    if shown != name:
-        shown = shown.replace(r"\udc", r"\x")  # how Python keeps a byte that is no text
-        raise UsageError("the file's name is no text in UTF-8", shown, "rename it")
+    if as_text(name) != name:
+        raise UsageError("the file's name is no text in UTF-8", as_text(name), "rename it")
     return name
 
 

@@ -7,6 +7,16 @@ import operator
 from .errors import UsageError
 
 
+def as_text(name: str) -> str:
+    r"""Return a name as text in UTF-8, which a catalog, its reports and JSON can hold: what is none, as escapes.
+
+    >>> as_text("caf\udce9.cmf")
+    'caf\\xe9.cmf'
+    """
+    shown = name.encode(errors="backslashreplace").decode().replace("\0", r"\0")
+    return name if shown == name else shown.replace(r"\udc", r"\x")  # how Python keeps a byte that is no text
+
+
 def at_least_one(value: object, name: str) -> int:
     """Return an argument that counts something; whole numbers of NumPy are numbers.
 

@@ -6,7 +6,6 @@ it is loaded when it is called, so that `skydb --help` stays quick. The helps of
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -21,11 +20,12 @@ from typing import Any
 import click
 
 import skydb
-from skydb.errors import SkydbError, did_you_mean, disk_error
+from skydb.errors import DataError, SkydbError, did_you_mean, disk_error
 from skydb.store.command_line import typed
 
 from .kernels import telling_of_compilation
 from .stops import STOPS, stoppable
+from .streams import is_of_stdout, prepare_streams, silence_stdout
 
 COMMANDS = {
     "Databases": {
@@ -182,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         The words after `skydb`; None: of this process.
     """
+    prepare_streams()
     run, words = Run(), sys.argv[1:] if arguments is None else arguments
     with stoppable() as stop, _warnings_told(), telling_of_compilation(), typed(words):
         try:
@@ -223,7 +224,7 @@ def _report(error: BaseException) -> int:
     """Say on stderr what went wrong and return the exit code."""
     match error:
         case BrokenPipeError() | PipeClosed():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+            silence_stdout()
             return 128 + signal.SIGPIPE
         case click.exceptions.NoArgsIsHelpError():
             error.show()
@@ -237,6 +238,10 @@ def _report(error: BaseException) -> int:
             return _end(signal.SIGINT)
         case SkydbError():
             return _say(str(error), error.exit_code)
+        case OSError() if is_of_stdout(error):
+            silence_stdout()
+            lost = "what was to be printed is lost; what the command has done stands"
+            return _say(f"stdout: {error.strerror}; {lost}", DataError.exit_code)
         case OSError():
             clear = disk_error(error, "the disk")
             text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -256,6 +261,6 @@ def _end(number: signal.Signals) -> int:
 
 def _say(text: str, exit_code: int) -> int:
     """Print one line on stderr, if somebody reads it."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         click.echo(f"skydb: {' '.join(text.split())}", err=True)
     return exit_code

@@ -15,7 +15,7 @@ from skydb.errors import BusyError, DataError, SkydbError
 
 from .cells import LOCAL
 from .layout import HOST_FILE
-from .mending import how_to_mend, how_to_mount
+from .mending import AT_THE_SERVER, how_to_mend, how_to_mount
 from .roots import Place, filesystem_of
 
 MOST_BETWEEN = 65_536
@@ -91,12 +91,17 @@ def missing(place: Place) -> DataError:
     """Return the error of a stored file that is not where it should be, perhaps because its disk is not mounted."""
     if place.host != LOCAL and place.is_local and not os.path.exists(f"{place.root}/{HOST_FILE}"):
         return DataError("a stored file is missing, as is all of its host", place.where, how_to_mount(place.host))
-    return DataError("a stored file is missing", place.where, how_to_mend(Path(place.path)))
+    return DataError("a stored file is missing", place.where, _how_to_mend(place))
 
 
 def damaged(place: Place, error: object) -> DataError:
     """Return the error of a stored file that is not as it was written."""
-    return DataError(f"a stored file is damaged: {error}", place.where, how_to_mend(Path(str(place))))
+    return DataError(f"a stored file is damaged: {error}", place.where, _how_to_mend(place))
+
+
+def _how_to_mend(place: Place) -> str:
+    """Advise what mends a file; who reads it from a server may be neither allowed nor to blame."""
+    return how_to_mend(Path(place.path)) if place.is_local else AT_THE_SERVER
 
 
 def refusal(place: Place, error: Exception) -> SkydbError:

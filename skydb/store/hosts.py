@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skydb.arguments import as_text
 from skydb.errors import SkydbError, UsageError, did_you_mean
 
 from .catalog import reading
@@ -156,6 +157,8 @@ def checked_root(storage: Storage, name: str, text: str) -> str:
         root = text.rstrip("/")
     else:
         root = str(Path(root_named(text, "")).resolve())
+    if as_text(root) != root:
+        raise UsageError("the root's name is no text in UTF-8", as_text(root), "rename the folder")
     for other in storage.hosts:
         theirs = storage.root_of(other)
         if other != name and is_url(theirs) == is_url(root) and _overlap(root, theirs):

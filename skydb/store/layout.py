@@ -16,6 +16,7 @@ import uuid
 from os import PathLike, fspath
 from pathlib import Path
 
+from skydb.arguments import as_text
 from skydb.errors import UsageError
 
 from .roots import is_url, root_named
@@ -38,14 +39,18 @@ def given_path(path: str | PathLike[str]) -> Path:
     Raises
     ------
     UsageError
-        It is empty, as of a shell variable that is not set: `Path` would take it for the current directory; or a URL.
+        It is empty, as of a shell variable that is not set: `Path` would take it for the current directory; or a URL;
+        or no text.
     """
     if is_url(path):
         todo = "ask one of its tags: skydb.connect(URL, at=TAG), skydb sql URL … --at TAG"
         raise UsageError("a database at a URL can be asked, and nothing else", fspath(path), todo)
     if not fspath(path).strip():
         raise UsageError("the path is empty", None, "name a directory")
-    return Path(root_named(fspath(path), "")).absolute()
+    root = Path(root_named(fspath(path), "")).absolute()
+    if as_text(str(root)) != str(root):  # which Arrow does not open
+        raise UsageError("the path is no text in UTF-8", as_text(str(root)), "rename the folder")
+    return root
 
 
 def new_name() -> str:

@@ -8,6 +8,7 @@ from .layout import CATALOG, DATA
 
 DERIVE = "run `skydb refresh --all`, which derives objects and object_bands anew"
 RESTORE = "run `skydb fsck`, which says what is wrong, and `skydb fsck --repair`"
+AT_THE_SERVER = "see whether the server sends this very file; if so, run `skydb fsck` where the database is kept"
 
 _DERIVED = frozenset({"objects", "object_bands"})
 _REPAIR = "put this file back from a copy of the database, or run `skydb fsck --repair`"

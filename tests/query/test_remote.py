@@ -22,6 +22,7 @@ from skydb.errors import BusyError, DataError, SkydbError, UsageError
 from skydb.query.connection import Connection, connect
 from skydb.query.results import Result
 from skydb.store import catalog_copies, checksums, copies, fetching
+from skydb.store.mending import AT_THE_SERVER
 from skydb.store.roots import Place
 from skydb.store.tags import set_tag
 from skydb.tools.cli import main
@@ -199,9 +200,10 @@ def test_flipped_byte_on_the_server_is_damage(published: Path, tmp_path: Path, k
     path.write_bytes(content)
     with (
         http_server(tmp_path) as server, connect(f"{server.url}/{NAME}", at=TAG) as con,
-        pytest.raises(DataError, match=rf"{server.url}/{NAME}/{file.path}: a stored file is damaged: column"),
+        pytest.raises(DataError, match=rf"{server.url}/{NAME}/{file.path}: a stored file is damaged: column") as error,
     ):  # fmt: skip
         con.sql(ask[kind]).arrow()
+    assert error.value.todo == AT_THE_SERVER
 
 
 def test_damaged_tag_is_refused(published: Path, tmp_path: Path) -> None:

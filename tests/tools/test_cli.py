@@ -210,6 +210,27 @@ def test_closed_pipe_ends_quietly(fake: Path) -> None:
     assert run.wait() == 141
 
 
+def test_answer_that_stdout_does_not_take_is_lost_and_what_was_done_is_not(
+    fake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        assert cli.main(["fake-verb"]) == 3
+    assert capsys.readouterr().err == (
+        "skydb: stdout: No space left on device; what was to be printed is lost; what the command has done stands\n"
+    )
+
+
+@pytest.mark.parametrize("how", ["well", "data"])
+def test_closed_streams_change_no_exit_code(fake: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    code = cli.main(["fake-verb", how])
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
+    assert code == {"well": 0, "data": 3}[how]
+
+
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     import skydb
 

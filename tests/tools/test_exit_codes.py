@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import click
@@ -47,6 +49,16 @@ def test_missing_database_is_the_callers_to_mend(
     said = capsys.readouterr().err
     assert ("there is no skydb database here; make one with" if where else "the path is empty; name a") in said
     assert sorted(p.name for p in empty.iterdir()) == ["folder", "t.sky"]
+
+
+def test_folder_whose_name_is_no_text_is_refused_with_advice(
+    empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = os.fsdecode(b"l\xe4t")
+    os.mkdir(folder)
+    for words in (["create", folder], ["status", f"{folder}/t.sky"], ["hosts", "t.sky", "add", "b", folder]):
+        assert main(words) == 2
+        assert re.search(r"l\\xe4t.* no text in UTF-8; rename the folder", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", all_commands())
