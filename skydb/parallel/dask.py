@@ -7,24 +7,20 @@ be worked on. What a lost worker was at is done again.
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 from skydb.errors import UsageError
 
+from .dask_client import connect, restart_holders, workers_at
 from .interface import Answer, Item, Progress
 from .places import Worker
 
-CONNECT_SECONDS = 10
 PATIENCE_SECONDS = 30.0
 """How long a stage waits for a worker that it needs to come, or to come back: one that a nanny starts again does."""
-
-INSTALL = "pip install 'skydb[cluster]'"
-
-_clients: dict[str, Any] = {}
 
 
 class DaskExecutor:
@@ -32,8 +28,8 @@ class DaskExecutor:
 
     Parameters
     ----------
-    client
-        A `distributed.Client`.
+    connected
+        Returns a `distributed.Client`; asked again before every stage, as that may have lost its scheduler since.
     places
         Which worker (name or address) reads a host's files as local, by the name of the host.
     patience : s
@@ -41,14 +37,21 @@ class DaskExecutor:
 
     Attributes
     ----------
+    client, address
+        The client of the last stage, and the address of its scheduler.
     declared
         The hosts that a worker has declared so far, whether it is still there or not.
     """
 
     def __init__(
-        self, client: Any, *, places: Mapping[str, str] | None = None, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self.client, self.places, self.patience = client, dict(places or {}), patience
+        self, connected: Callable[[], Any], *, places: Mapping[str, str] | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:  # fmt: skip
+        self._connected, self.places, self.patience = connected, dict(places or {}), patience
+        self.client = connected()
+        if self.client.scheduler is None:
+            raise UsageError("the Dask client is closed", "cluster", "give one that is connected, or an address")
+        self.address = str(self.client.scheduler.address)
         self.declared: set[str] = set()
         self._wait_for_workers()
 
@@ -61,19 +64,30 @@ class DaskExecutor:
         UsageError
             Dask is not installed, no scheduler answers, or it has no workers.
         """
-        return cls(connect(cluster) if isinstance(cluster, str) else _client(cluster), places=places)
+        return cls(_connection(cluster), places=places)
 
     @property
     def workers(self) -> int:
         """How many tasks run at a time."""
+        self.client = self._connected()
         return max(1, len(self.seats()))
 
     def seats(self) -> list[Worker]:
-        """Return the workers that are there now, by address."""
-        about = self.client.scheduler_info()["workers"]
+        """Return the workers that are there now, by address.
+
+        Raises
+        ------
+        SkydbError
+            The scheduler is gone, or does not answer.
+        """
+        about = workers_at(self.client, self.address)
         workers = [Worker.described(address, about[address]) for address in sorted(about)]
         self.declared |= {host for worker in workers for host in worker.hosts}
         return workers
+
+    def restart_silent(self, workers: Sequence[str], keys: Set[str]) -> None:
+        """Have those of some workers restarted, or let go, that hold a task of these keys or its answer."""
+        restart_holders(self.client, workers, keys)
 
     def map(
         self, task: Callable[[Item], Answer], items: Iterable[Item], *, progress: Progress | None = None
@@ -84,13 +98,16 @@ class DaskExecutor:
         ------
         SkydbError
             No worker is on the host that holds an item, nor on its backup; workers died again and again; the scheduler
-            is gone.
+            is gone, or does not answer.
+        UsageError
+            The scheduler was lost before, and none answers at its address.
         """
         from .dask_stage import Stage
 
         todo = list(items)
         if not todo:
             return
+        self.client = self._connected()
         stage = Stage(self, task, todo)
         try:
             for done, answer in enumerate(stage.answers(), 1):
@@ -104,51 +121,17 @@ class DaskExecutor:
         end = time.monotonic() + self.patience
         while not self.seats():
             if time.monotonic() > end:
-                address = self.client.scheduler_info()["address"]
-                todo = f"start some: dask worker {address} --nthreads 1 --nworkers {os.cpu_count() or 1}"
-                raise UsageError("the Dask scheduler has no workers", address, todo)
+                todo = f"start some: dask worker {self.address} --nthreads 1 --nworkers {os.cpu_count() or 1}"
+                raise UsageError("the Dask scheduler has no workers", self.address, todo)
             time.sleep(0.1)
 
 
-def connect(address: str) -> Any:
-    """Return a client of the scheduler at an address, the same for every call.
-
-    Raises
-    ------
-    UsageError
-        Dask is not installed, or no scheduler answers.
-    """
-    try:
-        from distributed import Client
-        from distributed.comm.addressing import parse_address, parse_host_port
-    except ImportError as error:
-        raise UsageError("Dask is not installed", "--cluster", INSTALL) from error
-    known = _clients.get(address)
-    if known is not None and known.status == "running":
-        return known
-    try:
-        scheme, place = parse_address(address)
-        if scheme in ("tcp", "tls"):
-            parse_host_port(place)  # a client of no port does not end well
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError
-        todo = "start one with `dask scheduler`, and give the address that it prints, such as tcp://10.0.0.1:8786"
-        raise UsageError("no Dask scheduler answers", address, todo) from error
-    _clients[address] = client
-    return client
-
-
-@atexit.register
-def disconnect() -> None:
-    """Let go of all schedulers; at the end of a process, while there are still threads to do so."""
-    while _clients:
-        _clients.popitem()[1].close()
-
-
-def _client(cluster: Any) -> Any:
-    """Return a client as it is; the client of a cluster object, such as `LocalCluster`."""
+def _connection(cluster: Any) -> Callable[[], Any]:
+    """Return what returns a client: of an address or a cluster object, such as `LocalCluster`; a client as it is."""
+    if isinstance(cluster, str):
+        return partial(connect, cluster)
     if hasattr(cluster, "submit") and hasattr(cluster, "scheduler_info"):
-        return cluster
+        return lambda: cluster
     if hasattr(cluster, "scheduler_address"):
-        return connect(cluster.scheduler_address)
+        return partial(connect, cluster.scheduler_address)
     raise UsageError(f"{cluster!r} is no cluster", "cluster", "give the address of a Dask scheduler, or a Client")

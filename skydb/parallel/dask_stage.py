@@ -7,16 +7,17 @@ import os
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic
 
 from skydb.errors import SkydbError
 
+from .dask_client import called_aside, scheduler_gone
 from .dask_task import Outcome, packed, run_batch, shipped
 from .interface import Answer, Item
-from .places import Batch, Worker, at_backup, batches_of, parts_by_backup, workers_on
+from .places import Batch, Silence, Worker, at_backup, batches_of, parts_by_backup, workers_on
 
 if TYPE_CHECKING:
     from .dask import DaskExecutor
@@ -32,6 +33,13 @@ AHEAD = 4
 
 TICK_SECONDS = 0.5
 """How often to look which workers are there; seldom enough for the scheduler, who describes all of them."""
+
+SILENT_SECONDS = 120.0
+"""How long the scheduler may hear nothing of a worker before it is given up: a stopped one, or one without a network.
+
+A task that holds Python's lock, or a machine without memory, keeps a worker silent for seconds. Dask itself waits for
+five to ten minutes.
+"""
 
 LOSSES = 3
 """How often a batch may lose its worker: one that makes its worker run out of memory does so every time."""
@@ -63,13 +71,12 @@ class Stage(Generic[Item, Answer]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._executor, self._client, self._items = executor, executor.client, items
+        self._seats: list[Worker] = executor.seats()
         self._trips = [_Trip(batch) for batch in batches_of(items, most=MOST_TASKS)]
         self._task = shipped(self._client, task, above=SHARED_BYTES)
         self._folder = os.getcwd()
         self._ended: queue.SimpleQueue[tuple[_Trip, Any]] = queue.SimpleQueue()
-        self._fetcher = ThreadPoolExecutor(2, "skydb-fetch")
-        self._clock, self._looked = clock, clock()
-        self._seats: list[Worker] = executor.seats()
+        self._clock, self._looked, self._silence = clock, clock(), Silence()
         self._turn = 0
 
     def answers(self) -> Iterator[Answer]:
@@ -89,7 +96,6 @@ class Stage(Generic[Item, Answer]):
 
     def cancel(self) -> None:
         """Start no more tasks; those that run end by themselves."""
-        self._fetcher.shutdown(wait=False, cancel_futures=True)
         futures = [t.future for t in self._trips if t.future is not None]
         if futures:
             with suppress(Exception):  # the scheduler is gone, and with it what it was to do
@@ -157,15 +163,15 @@ class Stage(Generic[Item, Answer]):
         if now - trip.waits_since < self._executor.patience:
             return
         batch, items = trip.batch, self._what(trip)
-        if batch.host is None:
+        if self._able(batch.host) is None:
             raise SkydbError("no Dask worker is left", items, "start some, and run the command again")
         hosts = " nor its backup ".join([f"host {batch.host!r}", *map(repr, _backups(batch))])
-        todo = f"start one there: dask worker {self._address} --resources 'skydb-host-{batch.host}=1'"
+        todo = f"start one there: dask worker {self._executor.address} --resources 'skydb-host-{batch.host}=1'"
         raise SkydbError(f"no Dask worker is on {hosts}", items, todo)
 
     def _submit(self, trip: _Trip, on: frozenset[str] | None, item_of: Callable[[Item], Item]) -> None:
-        if self._client.status == "closed":
-            raise self._scheduler_gone()
+        if self._client.status != "running":
+            raise scheduler_gone(self._executor.address)
         items = packed([item_of(self._items[number]) for number in trip.batch.items])
         trip.on = on
         trip.future = self._client.submit(
@@ -184,17 +190,20 @@ class Stage(Generic[Item, Answer]):
             trip.is_done = True
 
     def _look_around(self) -> None:
-        """See which workers have come, and take back what is bound to lost ones; Dask itself looks after the rest."""
+        """See which workers have come, and take back what is bound to lost ones; Dask itself looks after the rest.
+
+        While there is no worker at all, that rest is taken back, too, to wait here, where patience ends.
+        """
         self._looked = self._clock()
-        try:
-            self._seats = self._executor.seats()
-        except (OSError, KeyError) as error:
-            raise self._scheduler_gone() from error
-        if self._client.status != "running":
-            raise self._scheduler_gone()
+        self._seats = self._executor.seats()
+        if self._client.status != "running":  # that of the executor may be a new one
+            raise scheduler_gone(self._executor.address)
+        out = [trip for trip in self._trips if trip.future is not None]
+        if silent := self._silence.of(self._seats, longer_than=SILENT_SECONDS, now=self._looked):
+            self._executor.restart_silent(silent, {trip.future.key for trip in out})
         there = {w.address for w in self._seats}
-        for trip in self._trips:
-            if trip.future is not None and trip.on is not None and not trip.on & there:
+        for trip in out:
+            if not (there if trip.on is None else trip.on & there):
                 self._take_back(trip)
 
     def _take_back(self, trip: _Trip) -> None:
@@ -211,7 +220,7 @@ class Stage(Generic[Item, Answer]):
         """
         from distributed import CancelledError, KilledWorker
 
-        call = self._fetcher.submit(trip.future.result)
+        call = called_aside(trip.future.result)
         while not wait([call], timeout=TICK_SECONDS).done:
             self._look_around()
             if trip.future is None:
@@ -221,26 +230,18 @@ class Stage(Generic[Item, Answer]):
         except KilledWorker as error:
             raise self._died_again(trip) from error
         except (CancelledError, asyncio.CancelledError, OSError) as error:  # a task's own errors are in its outcome
-            raise self._scheduler_gone() from error
+            raise scheduler_gone(self._executor.address) from error
         return outcome
 
     def _died_again(self, trip: _Trip) -> SkydbError:
         what = "Dask workers died again and again at the same task"
         return SkydbError(what, self._what(trip), "were they killed, or out of memory? see their logs")
 
-    def _scheduler_gone(self) -> SkydbError:
-        todo = "see to it, and run the command again: nothing is left half done"
-        return SkydbError("the Dask scheduler is gone, or has dropped what it was to do", self._address, todo)
-
     def _what(self, trip: _Trip) -> str:
         """Name what a batch works on."""
         first, *more = (self._items[number] for number in trip.batch.items)
         name = str(getattr(first, "cell", first))
         return f"cell {name}" + (f" and {len(more)} more" if more else "") if trip.batch.host else name[:80]
-
-    @property
-    def _address(self) -> str:
-        return str(self._client.scheduler.address)
 
 
 def _backups(batch: Batch) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 HERE = "local"
@@ -16,17 +16,45 @@ RESOURCE = "skydb-host-"
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker of a cluster: its address, and what it calls itself and declares."""
+    """A worker of a cluster: its address, what it calls itself and declares, and when it was last heard of.
+
+    The time is that of the scheduler's clock (s); None: nobody listens.
+    """
 
     address: str
     name: str
     hosts: frozenset[str] = frozenset()
+    heard: float | None = field(default=None, compare=False)
 
     @classmethod
     def described(cls, address: str, about: Mapping[str, Any]) -> Worker:
         """Return a worker as the scheduler describes it."""
         declared = (name.removeprefix(RESOURCE) for name in about["resources"] if name.startswith(RESOURCE))
-        return cls(address, str(about["name"]), frozenset(declared))
+        return cls(address, str(about["name"]), frozenset(declared), about.get("last_seen"))
+
+
+class Silence:
+    """For how long nothing new was heard of each worker, by the clock of who looks: the scheduler's may go otherwise.
+
+    Time in which nobody looked hardly counts: all of them may have been stopped, and go on again.
+    """
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+        self._lasts: dict[str, tuple[float, float]] = {}
+
+    def of(self, workers: Sequence[Worker], *, longer_than: float, now: float) -> list[str]:
+        """Return the addresses of the workers that have been silent for longer than that (s), each once in a while."""
+        passed, self._looked = min(now - self._looked, longer_than / 4), now
+        before, self._lasts = self._lasts, {}
+        for worker in workers:
+            if worker.heard is not None:
+                heard, quiet = before.get(worker.address, (None, 0.0))
+                self._lasts[worker.address] = worker.heard, quiet + passed if heard == worker.heard else 0.0
+        silent = [address for address, (_, quiet) in self._lasts.items() if quiet > longer_than]
+        for address in silent:
+            del self._lasts[address]
+        return silent
 
 
 def host_of(item: object) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from skydb.parallel.dask import disconnect
+from skydb.parallel.dask_client import disconnect
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_unreachable_cluster_is_an_error_of_the_call(
     command: str, serial: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, local_cluster: Callable[..., Any],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("skydb.parallel.dask.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("skydb.parallel.dask_client.CONNECT_SECONDS", 0.2)
     asked = {"sql": ["SELECT 1"], "explain": ["SELECT 1"], "cone": ["1", "2", "3"], "lightcurve": ["5"]}
     words = ({"addstar": ["a.smf"], "release": [str(tmp_path / "dr1")]} | asked).get(command, [])
     assert main([command, str(serial.root), *words, "--cluster", "tcp://127.0.0.1:9"]) == 2

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from skydb.errors import SkydbError, UsageError
-from skydb.parallel import dask, dask_stage
+from skydb.parallel import dask_client, dask_stage
 from skydb.parallel.dask import DaskExecutor
 from skydb.parallel.executor import Executor, executor_for
 
@@ -37,7 +37,7 @@ def hosts(local_cluster: Callable[..., Any]) -> Iterator[str]:
         for host in HOSTS:
             stack.enter_context(started_worker(address, "--resources", f"skydb-host-{host}=1"))
         yield address
-        dask.disconnect()
+        dask_client.disconnect()
 
 
 @contextmanager
@@ -145,22 +145,103 @@ def length_of(_: int, *, big: bytes) -> int:
     return len(big)
 
 
-def test_scheduler_that_goes_away_is_an_error(tmp_path: Path) -> None:
+@contextmanager
+def started_scheduler(file: Path, port: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler of its own, which writes its address into a file."""
+    file.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", str(port), "--no-dashboard"]
     with subprocess.Popen(
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", "--host",
-         "127.0.0.1", "--scheduler-file", str(tmp_path / "s.json")], stderr=subprocess.DEVNULL,
-    ) as scheduler:  # fmt: skip
+        [*command, "--host", "127.0.0.1", "--scheduler-file", str(file)], stderr=subprocess.DEVNULL
+    ) as scheduler:
         try:
-            address = address_in(tmp_path / "s.json")
-            with started_worker(address):
-                answers = executor_for(cluster=address).map(partial(slow_square, seconds=0.05), range(200))
-                assert next(answers) == 0
-                scheduler.kill()
-                with pytest.raises(SkydbError, match="the Dask scheduler is gone"):
-                    list(answers)
+            yield scheduler
         finally:
             scheduler.kill()
-            dask.disconnect()
+            dask_client.disconnect()
+
+
+def test_scheduler_that_goes_away_is_an_error_until_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
+    with started_scheduler(tmp_path / "s.json") as scheduler:
+        address = address_in(tmp_path / "s.json")
+        with started_worker(address):
+            executor = executor_for(cluster=address)
+            answers = executor.map(partial(slow_square, seconds=0.05), range(200))
+            assert next(answers) == 0
+            scheduler.kill()
+            with pytest.raises(SkydbError, match="the Dask scheduler is gone"):
+                list(answers)
+        for _ in range(2):
+            with pytest.raises(UsageError, match="no Dask scheduler answers; start one"):
+                list(executor.map(tasks.square, range(3)))
+    with started_scheduler(tmp_path / "s.json", int(address.rpartition(":")[2])):
+        assert address_in(tmp_path / "s.json") == address
+        with started_worker(address):
+            assert list(executor.map(tasks.square, range(3))) == [0, 1, 4]
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    (signal.SIGKILL, "the Dask scheduler is gone"), (signal.SIGSTOP, "the Dask scheduler has not answered for 1 s"),
+])  # fmt: skip
+def test_lost_scheduler_is_all_that_is_said_and_the_process_ends(
+    how: signal.Signals, said: str, tmp_path: Path
+) -> None:
+    script = """
+import os, sys
+from functools import partial
+from skydb.parallel import dask_client
+from skydb.parallel.executor import executor_for
+from tests.parallel.test_dask import slow_square
+
+dask_client.ANSWER_SECONDS = 1.0
+answers = executor_for(cluster=sys.argv[1]).map(partial(slow_square, seconds=0.05), range(200))
+next(answers)
+os.kill(int(sys.argv[2]), int(sys.argv[3]))
+try:
+    list(answers)
+except Exception as error:
+    print(error)
+"""
+    with started_scheduler(tmp_path / "s.json") as scheduler:
+        address = address_in(tmp_path / "s.json")
+        with started_worker(address):
+            ended = subprocess.run(
+                [sys.executable, "-c", script, address, str(scheduler.pid), str(int(how))],
+                capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
+            )  # fmt: skip
+    assert ended.stdout.startswith(f"{address}: {said}")
+    assert ended.stderr == ""
+
+
+def test_scheduler_that_is_stopped_before_it_is_asked_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
+    with started_scheduler(tmp_path / "s.json") as scheduler:
+        address = address_in(tmp_path / "s.json")
+        scheduler.send_signal(signal.SIGSTOP)
+        with pytest.raises(UsageError, match="no Dask scheduler answers; start one"):
+            executor_for(cluster=address)
+
+
+def test_stopped_worker_is_let_go_and_its_batches_are_done_by_others(
+    hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_stage, "SILENT_SECONDS", 2.0)
+    executor = executor_for(cluster=hosts)
+    process = processes(executor)
+    free = executor.map(partial(slow_square, seconds=0.02), range(100))
+    bound = executor.map(
+        partial(slow_where, seconds=0.02), [Part(n, HOSTS[n % 3], HOSTS[(n + 1) % 3]) for n in range(60)]
+    )
+    assert [next(free), next(bound)[0]] == [0, 0]
+    os.kill(process["north"], signal.SIGSTOP)
+    assert list(free) == [x * x for x in range(1, 100)]
+    found = list(bound)
+    assert [number for number, _, _ in found] == list(range(1, 60))
+    assert {host for _, host, _ in found[9:]} == {"south", "east"}
 
 
 def slow_square(x: int, *, seconds: float) -> int:
@@ -179,7 +260,7 @@ def address_in(path: Path) -> str:
 
 
 def test_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_client, "CONNECT_SECONDS", 1)
     with pytest.raises(UsageError, match=r"tcp://127.0.0.1:9: no Dask scheduler answers; start one"):
         executor_for(cluster="tcp://127.0.0.1:9")
     for address in ("no address", "127.0.0.1", "tcp://127.0.0.1:port"):

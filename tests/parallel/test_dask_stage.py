@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,19 +33,33 @@ class Done:
         call(self)
 
 
+class Never(Done):
+    """The future of a batch that is never done."""
+
+    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+        """Nothing calls."""
+
+
 class MadeUp:
     """An executor and its client at once: the workers of some hosts, and on which of them each batch was done."""
 
-    status, patience = "running", 0.0
-    scheduler = SimpleNamespace(address="tcp://made-up:1")
+    status, patience, address = "running", 0.0, "tcp://made-up:1"
 
     def __init__(self, hosts: tuple[str | None, ...]) -> None:
         self.client, self.places, self.declared = self, dict[str, str](), set(HOSTS)
         self.hosts, self.looks, self.sent, self.now = hosts, 0, list[Any](), 0.0
+        self.heard: dict[int, float] = {}
+        self.restarted: list[tuple[list[str], set[int]]] = []
 
     def seats(self) -> list[Worker]:
         self.looks += 1
-        return [Worker(f"tcp://{n}:1", str(n), frozenset({h} if h else ())) for n, h in enumerate(self.hosts)]
+        return [
+            Worker(f"tcp://{n}:1", str(n), frozenset({host} if host else ()), self.heard.get(n, self.now))
+            for n, host in enumerate(self.hosts)
+        ]
+
+    def restart_silent(self, workers: list[str], keys: set[int]) -> None:
+        self.restarted.append((workers, keys))
 
     def submit(self, call: Callable[..., Any], *words: Any, pure: bool, workers: list[str] | None) -> Done:
         self.sent.append(workers)
@@ -108,3 +121,59 @@ def test_item_of_a_lost_host_without_a_backup_is_named_among_those_that_have_one
     parts = [Part(0, "north", "south"), Part(1, "north", "south"), Part(2, "north")]
     with pytest.raises(SkydbError, match=r"cell Part\(number=2.*no Dask worker is on host 'north'"):
         list(stage_of(MadeUp(("south",)), tasks.where, parts).answers())
+
+
+class Stuck(MadeUp):
+    """Workers that end nothing; all but those that `heard` has a time of go on to be heard."""
+
+    def submit(self, call: Callable[..., Any], *words: Any, pure: bool, workers: list[str] | None) -> Done:
+        self.sent.append(workers)
+        return Never(len(self.sent), None)
+
+
+@pytest.fixture
+def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the time of the clock that is made up passes."""
+    monkeypatch.setattr(dask_stage, "TICK_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("short_ticks")
+def test_stage_whose_workers_all_leave_while_every_batch_is_out_ends_with_an_error() -> None:
+    stuck = Stuck((None,))
+    stuck.patience = 5.0
+    stage = stage_of(stuck, tasks.square, [Part(1, "local")])
+    stage._send()
+    assert len(stuck.sent) == 1
+    stuck.hosts = ()
+    with pytest.raises(SkydbError, match="no Dask worker is left"):
+        list(stage.answers())
+    assert 5.0 <= stuck.now < 10.0
+
+
+@pytest.mark.usefixtures("short_ticks")
+def test_batches_of_workers_that_all_left_go_to_one_that_comes() -> None:
+    stuck = Stuck((None, None))
+    stuck.patience = 5.0
+    stage = stage_of(stuck, tasks.square, [1, 2])
+    stage._send()
+    stuck.hosts, stuck.submit = (), super(Stuck, stuck).submit  # type: ignore[method-assign]  # those end theirs
+    stage._look_around()
+    stuck.hosts = (None,)
+    assert list(stage.answers()) == [1, 4]
+    assert len(stuck.sent) == 4
+
+
+@pytest.mark.usefixtures("short_ticks")
+def test_worker_of_which_nothing_is_heard_is_given_up_and_the_others_are_not() -> None:
+    stuck = Stuck((None, None))
+    stuck.heard = {1: 7.0}
+    stage = stage_of(stuck, tasks.square, [1, 2])
+    stage._send()
+    while not stuck.restarted:
+        stage._look_around()
+    assert stuck.restarted == [(["tcp://1:1"], {1, 2})]
+    assert dask_stage.SILENT_SECONDS < stuck.now < dask_stage.SILENT_SECONDS + 1
+    stuck.heard = {}
+    for _ in range(3000):
+        stage._look_around()
+    assert len(stuck.restarted) == 1

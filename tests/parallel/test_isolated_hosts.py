@@ -23,7 +23,7 @@ from skydb.errors import SkydbError
 from skydb.executors import executor_of
 from skydb.hosts import add_host, set_copies, set_host
 from skydb.ingest.addstar import addstar
-from skydb.parallel import dask
+from skydb.parallel import dask_client
 from skydb.parallel.executor import Executor, Progress
 from skydb.query.connection import Connection, connect
 from skydb.query.release import release
@@ -100,7 +100,7 @@ def address(db: Database, local_cluster: Callable[..., Any]) -> Iterator[str]:
         for host in HOSTS:
             stack.enter_context(worker_of(host, cluster.scheduler_address, db))
         yield cluster.scheduler_address
-        dask.disconnect()
+        dask_client.disconnect()
 
 
 @pytest.fixture

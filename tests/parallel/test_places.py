@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skydb.parallel.dask_stage import MOST_TASKS
-from skydb.parallel.places import HERE, Batch, Worker, batches_of, parts_by_backup, workers_on
+from skydb.parallel.places import HERE, Batch, Silence, Worker, batches_of, parts_by_backup, workers_on
 from skydb.store.cells import Cell
 
 from .tasks import Part
@@ -93,3 +93,16 @@ def test_cells_go_where_they_lie() -> None:
     cells = [Cell(3, 1, host="north"), Cell(3, 2, host="south")]
     alone = frozenset({None})
     assert batches_of(cells, most=9) == [Batch((0,), "north", alone), Batch((1,), "south", alone)]
+
+
+def test_worker_is_silent_when_nothing_new_was_heard_of_it_at_many_looks() -> None:
+    silence = Silence()
+
+    def looked(now: float, *heard: float) -> list[str]:
+        workers = [Worker(f"tcp://{n}", str(n), heard=time) for n, time in enumerate(heard)]
+        return silence.of(workers, longer_than=60.0, now=now)
+
+    found = [looked(1000.0 + now, 5.0, float(now), 5.0 + (now > 60)) for now in range(0, 90, 5)]
+    assert found == [[]] * 13 + [["tcp://0"]] + [[]] * 4
+    assert looked(5000.0, 5.0, 85.0, 6.0) == []  # all were stopped, and go on
+    assert looked(5001.0, 5.0, 90.0, 7.0) == []

@@ -26,7 +26,7 @@ def cases(scene: Scene) -> Iterator[Case]:
         return
     from distributed import LocalCluster
 
-    from skydb.parallel.dask import disconnect
+    from skydb.parallel.dask_client import disconnect
 
     scene.say("starting a Dask cluster")
     with ExitStack() as until_measured:
