@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,11 +38,18 @@ def answer_options(function: Function) -> Function:
     return json_option(cluster_option(function))
 
 
-def asking(db: str, at: str | None, cluster: str | None = None) -> Connection:
-    """Open a snapshot for one command."""
+@contextmanager
+def asking(db: str, at: str | None, cluster: str | None = None) -> Iterator[Connection]:
+    """Open a snapshot for one command; warnings become lines on stderr."""
     from skydb.query.connection import connect
 
-    return connect(db, at=at, cluster=cluster)
+    with warnings.catch_warnings(record=True) as heard, connect(db, at=at, cluster=cluster) as connection:
+        warnings.simplefilter("always")
+        try:
+            yield connection
+        finally:  # a warning may be the reason of an error
+            for warning in heard:
+                click.echo(f"skydb: {warning.message}", err=True)
 
 
 def show(result: Result, *, form: str, out: str | None, as_json: bool) -> None:

@@ -7,8 +7,10 @@ runs is raised again.
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,11 +41,15 @@ class Stop:
         self.number: signal.Signals | None = None
         self.over = False
         self._raised: weakref.ref[Stopped] | None = None
-        self._again: threading.Timer | None = None
+        self._sending = threading.Lock()
+        self._dropping = False
 
     def hear(self, number: int, _: object) -> None:
         """Handle a signal: raise `Stopped`, once. A batch system sends it again and again: let the clearing up end."""
         self.number = self.number or signal.Signals(number)
+        if self._dropping:  # what is raised in there is dropped too
+            self._raise_again()
+            return
         on_its_way = self._raised is not None and self._raised() is not None
         if self.over or (on_its_way and number != signal.SIGINT):  # who types it again, means it
             return
@@ -55,18 +61,25 @@ class Stop:
         return error
 
     def _gone(self, _: object) -> None:
-        self._again = threading.Timer(AGAIN_S, self._send)
-        self._again.start()
+        self._dropping = True
+        self._raise_again()
+        self._dropping = False
+
+    def _raise_again(self) -> None:
+        """Have the signal sent again soon; without waiting for the thread to begin, as `threading` does."""
+        _thread.start_new_thread(self._send, ())
 
     def _send(self) -> None:
-        if not self.over and self.number is not None:
-            signal.pthread_kill(threading.main_thread().ident or 0, self.number)
+        time.sleep(AGAIN_S)
+        with self._sending:
+            if not self.over and self.number is not None:
+                signal.pthread_kill(threading.main_thread().ident or 0, self.number)
 
     def end(self) -> None:
         """Take the run to its end."""
         self.over = True
-        if self._again is not None:
-            self._again.join()
+        with self._sending:  # what is being sent comes before other handlers do
+            pass
 
 
 @contextmanager
