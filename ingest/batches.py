@@ -35,7 +35,6 @@ DIGEST_BYTES_PER_SECOND, READ_BYTES_PER_SECOND = 1e9, 25e6
 """What one process digests and reads; reading as measured on SMF (50 MB/s) and compressed Parquet (14 MB/s)."""
 
 
-
 def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
     """Ingest the files in batches and report on each, in the order given."""
     with job.clock.step("digest") as progress:

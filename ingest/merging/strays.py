@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from skydb.calibration.columns import int_column
 from skydb.parallel.executor import Executor
+from skydb.schema.declaration import KEYS
 from skydb.schema.model import Table
 from skydb.store.carried import map_cells
 from skydb.store.layout import new_name
@@ -28,7 +29,7 @@ from ..rows.reading import RowBlock
 from ..rows.storing import RowsTask, Spilled, store_cell
 from ..writing import WrittenCell
 
-KEYS = ("image_id", "det_id")
+_IMAGE_AND_DET = KEYS["measurement"][1:]
 
 
 def spill_strays(rows: pa.Table, folder: Path) -> Path:
@@ -54,14 +55,16 @@ def store_strays(
 def _stored(
     paths: list[Path], table: Table, base: Snapshot, place: Scratch, executor: Executor
 ) -> list[WrittenCell]:  # fmt: skip
-    image, det = (np.concatenate([int_column(pq.read_table(p, columns=[key]), key) for p in paths]) for key in KEYS)
+    image, det = (
+        np.concatenate([int_column(pq.read_table(p, columns=[key]), key) for p in paths]) for key in _IMAGE_AND_DET
+    )
     objects = objects_of_measurements(image, det, base, executor, place.path)
     spilled, first = Spilled(base.cells(), [], Counter(), set()), 0
     for path in paths:
         rows = pq.read_table(path)
         its = slice(first, first + rows.num_rows)
         reason = np.where(objects[its] < 0, NO_MEASUREMENT, FINE).astype(np.int8)
-        keys = dict(zip(KEYS, (image[its], det[its]), strict=True))
+        keys = dict(zip(_IMAGE_AND_DET, (image[its], det[its]), strict=True))
         spilled.add(RowBlock(first, rows, rows, 0), Matched(objects[its], reason, keys), table, place.path)
         first += rows.num_rows
     task = partial(store_cell, task=RowsTask(base, place, table.name, tuple(spilled.paths)))

@@ -179,11 +179,11 @@ def _check_seeds(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> N
         objects = distinct(rows["object_id"][lost])
         what = f"{len(objects)} objects have measurements and no seed, such as {objects[0]}"
         at.found("seed-missing", what, "object_seeds", rows=len(objects))
-    living = retired & is_among(ids, np.sort(rows["object_id"]))
+    measured = is_among(ids, np.sort(rows["object_id"]))
+    living, empty = retired & measured, ~retired & ~measured
     if living.any():
         what = f"{int(living.sum())} objects with measurements have retired, such as {ids[living][0]}"
         at.found("seed-missing", what, "object_seeds", rows=int(living.sum()))
-    empty = ~retired & ~is_among(ids, np.sort(rows["object_id"]))
     if empty.any():
         what = f"{int(empty.sum())} objects without measurements live, such as {ids[empty][0]}"
         at.found("object-empty", what, "object_seeds", rows=int(empty.sum()))

@@ -37,11 +37,10 @@ GLOBAL_FILES_ALLOWED = 8
 GLOBAL_FILE_ROWS = 1_000_000
 """Rows of a folded global file at most, held in memory at once; one of more than half is folded no more."""
 
-
 ROW_BYTES = 1024
-"""Bytes that a cell may hold, in memory, for each of the measurements that it may hold.
+"""Bytes that measurements and declared tables of a cell may take, in memory, for each measurement that it may hold.
 
-A measurement takes 410, an object that was measured once 300 more: only large declared tables split cells by bytes.
+A measurement takes 410: only large declared tables split cells by bytes. What is derived has at most a row for each.
 """
 
 
@@ -59,13 +58,12 @@ def cells_to_compact(snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int 
     """Return the cells that hold too many rows or too many files."""
     rows: defaultdict[tuple[int | None, int | None], Counter[str]] = defaultdict(Counter)
     many: set[tuple[int | None, int | None]] = set()
-    for name in _sky_tables(snapshot):
+    for name in ("measurements", *snapshot.declared):
         files = Counter[tuple[int | None, int | None]]()
         for file in snapshot.files(name):
             rows[file.norder, file.npix][name] += file.rows
             files[file.norder, file.npix] += 1
-        if name == "measurements" or name in snapshot.declared:
-            many |= {key for key, count in files.items() if count > deltas_allowed}
+        many |= {key for key, count in files.items() if count > deltas_allowed}
     return [
         c for c in snapshot.cells()
         if c.key in many or (c.norder < DEEPEST_ORDER and _too_much(rows[c.key], snapshot, cell_rows))
@@ -73,9 +71,11 @@ def cells_to_compact(snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int 
 
 
 def _too_much(rows: Mapping[str, int], snapshot: Snapshot, cell_rows: int) -> bool:
-    """Say whether a cell has too many measurements, or its tables too many bytes."""
-    size = sum(count * snapshot.table(name).row_bytes for name, count in rows.items())
-    return rows.get("measurements", 0) > cell_rows or size > cell_rows * ROW_BYTES
+    """Say whether a cell has too many measurements, or too many bytes of them and of declared tables."""
+    counted = {name: rows.get(name, 0) for name in ("measurements", *snapshot.declared)}
+    counted["measurements_cal"] = counted["measurements"]
+    size = sum(count * snapshot.table(name).row_bytes for name, count in counted.items())
+    return counted["measurements"] > cell_rows or size > cell_rows * ROW_BYTES
 
 
 def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: int) -> Compacted:
@@ -85,8 +85,6 @@ def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: i
         if (rows := _whole_table(snapshot, name, cell)).num_rows
     }  # fmt: skip
     ids = {name: rows.column("object_id").to_numpy() for name, rows in tables.items()}
-    if "measurements" in ids:
-        ids["measurements_cal"] = ids["measurements"]
     cells = _split(cell, ids, partial(_too_much, snapshot=snapshot, cell_rows=cell_rows))
     adds = [file for child in cells for file in _write_cell(snapshot, place, child, tables)]
     old = [f.name for name in _sky_tables(snapshot) for f in snapshot.files(name, cell)]

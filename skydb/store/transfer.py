@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from skydb.errors import BusyError, DataError, SkydbError, disk_error
 
-from .fetching import fetch_whole, refusal
+from .fetching import fetch_to, fetch_whole, refusal
 from .files import digest_of, temporary_of, write_durably
 from .roots import Place, filesystem_of
 
@@ -84,7 +84,9 @@ def _whole_source(sources: Sequence[Place], digest: str, spare: Path) -> tuple[P
     wrong: list[SkydbError] = []
     for place in sources:
         try:
-            path = place.local if place.is_local else _fetched(place, spare)
+            path = place.local if place.is_local else spare
+            if not place.is_local:
+                fetch_to(place, spare)
             if digest_of(path) == digest:
                 return path, not place.is_local
             wrong.append(DataError("a stored file is damaged: digest", place.where, "see `skydb fsck`"))
@@ -93,14 +95,6 @@ def _whole_source(sources: Sequence[Place], digest: str, spare: Path) -> tuple[P
         except OSError as error:
             wrong.append(refusal(place, error))
     raise wrong[0]
-
-
-def _fetched(place: Place, spare: Path) -> Path:
-    try:
-        filesystem_of(place.root).get_file(place.url, str(spare))
-    except Exception as error:
-        raise refusal(place, error) from error
-    return spare
 
 
 def fetch_file(place: Place, to: Path) -> None:
@@ -117,7 +111,7 @@ def fetch_file(place: Place, to: Path) -> None:
         if place.is_local:
             _copy(place.local, temporary)
         else:
-            _fetched(place, temporary)
+            fetch_to(place, temporary)
 
     write_durably(to, write)
 
