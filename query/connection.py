@@ -14,7 +14,7 @@ import pyarrow as pa
 from skydb import database
 from skydb.arguments import at_least_one
 from skydb.database import Database
-from skydb.errors import UsageError
+from skydb.errors import SkydbWarning, UsageError
 from skydb.executors import executor_of
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Workers
@@ -63,7 +63,7 @@ STANDARD = {
 """Standard columns of cones and light curves; those of measurements all lie in the calibrated file."""
 
 
-class StaleWarning(UserWarning):
+class StaleWarning(SkydbWarning):
     """Rows that a query read wait for `skydb refresh`."""
 
 

@@ -55,6 +55,10 @@ class CommitConflict(BusyError):
     """Another writer committed first to what this commit has read."""
 
 
+class SkydbWarning(UserWarning):
+    """The root of all warnings of skydb."""
+
+
 _FREE_SPACE = "free some space and run the command again: nothing is left half done"
 _ALLOW = "ask its owner for the right, or work on a copy"
 _OF_DISK: dict[int, tuple[type[SkydbError], str, str]] = {

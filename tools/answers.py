@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,18 +36,11 @@ def answer_options(function: Function) -> Function:
     return json_option(cluster_option(function))
 
 
-@contextmanager
-def asking(db: str, at: str | None, cluster: str | None = None) -> Iterator[Connection]:
-    """Open a snapshot for one command; warnings become lines on stderr."""
+def asking(db: str, at: str | None, cluster: str | None = None) -> Connection:
+    """Open a snapshot for one command."""
     from skydb.query.connection import connect
 
-    with warnings.catch_warnings(record=True) as heard, connect(db, at=at, cluster=cluster) as connection:
-        warnings.simplefilter("always")
-        try:
-            yield connection
-        finally:  # a warning may be the reason of an error
-            for warning in heard:
-                click.echo(f"skydb: {warning.message}", err=True)
+    return connect(db, at=at, cluster=cluster)
 
 
 def show(result: Result, *, form: str, out: str | None, as_json: bool) -> None:

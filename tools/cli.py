@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 import skydb
-from skydb.errors import DataError, SkydbError, did_you_mean, disk_error
+from skydb.errors import DataError, SkydbError, SkydbWarning, did_you_mean, disk_error
 from skydb.store.command_line import typed
 
 from .kernels import telling_of_compilation
@@ -207,10 +207,11 @@ def relcal() -> int:
 def _warnings_told() -> Iterator[None]:
     """Make skydb's warnings lines on stderr, each once; others are for who writes Python."""
     with warnings.catch_warnings():
+        warnings.simplefilter("always", SkydbWarning)
         before, told = warnings.showwarning, set[str]()
 
         def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not category.__module__.startswith("skydb."):
+            if not issubclass(category, SkydbWarning):
                 before(message, category, *where, **more)
             elif str(message) not in told:
                 told.add(str(message))

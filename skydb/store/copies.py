@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from skydb.errors import BusyError, DataError, SkydbError
+from skydb.errors import BusyError, DataError, SkydbError, SkydbWarning
 
 from .fetching import Span, damaged, fetch, is_away
 from .files import StoredFile
 from .roots import Place
 
 
-class BackupWarning(UserWarning):
+class BackupWarning(SkydbWarning):
     """A host's files could not be read there, and were read elsewhere."""
 
 

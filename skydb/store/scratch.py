@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from skydb.errors import BusyError, CommitConflict, SkydbError, clear_disk_errors
+from skydb.errors import BusyError, CommitConflict, SkydbError, SkydbWarning, clear_disk_errors
 
 from .catalog import BUSY_SECONDS, reading
 from .cells import LOCAL, Cell
@@ -137,7 +137,7 @@ def _hosts_for(snapshot: Snapshot, table: str, cell: Cell | None) -> tuple[str, 
     return first, second
 
 
-class MissingCopyWarning(UserWarning):
+class MissingCopyWarning(SkydbWarning):
     """A file has one copy only, where two are wanted."""
 
 
