@@ -30,8 +30,24 @@ _FLOATS = ("mcal", "mcal_err", "mcal_slope", "component", "chi2", "zero_point")
 """Columns whose NULL is NaN here; `component` too."""
 
 
-def images_cal_rows(snapshot: Snapshot, solutions: Iterable[ZeroPointSolution]) -> pa.Table:
-    """Return `images_cal` of a snapshot, all images, with the solutions of some bands in it.
+_SOLVED = ("mcal", "mcal_err", "chi2", "component", "n_used")
+"""What the solution of an image says of it, beside its flags."""
+
+
+def solved_rows(solutions: Iterable[ZeroPointSolution]) -> pa.Table:
+    """Return the images of the solutions of some bands, with what `images_cal_rows` needs of them."""
+    parts = [
+        pa.table({
+            "image_id": s.image_id, "is_solved": s.images.outcome == Outcome.SOLVED, "flags": s.images.flags,
+            **{name: getattr(s.images, name) for name in _SOLVED},
+        })
+        for s in solutions
+    ]  # fmt: skip
+    return pa.concat_tables(parts)
+
+
+def images_cal_rows(snapshot: Snapshot, solutions: pa.Table) -> pa.Table:
+    """Return `images_cal` of a snapshot, all images, with what was solved (`solved_rows`) in it.
 
     An image that a solution holds but could not solve keeps its zero point and is flagged PHOTOM_FEW; one that no
     solution holds (of another band, or newer than the solution) keeps its row. One that was deleted since it was solved
@@ -42,8 +58,7 @@ def images_cal_rows(snapshot: Snapshot, solutions: Iterable[ZeroPointSolution]) 
     columns: dict[str, NDArray[Any]] = {name: float_column(rows, name).copy() for name in _FLOATS}
     columns |= {"n_used": int_column(rows, "n_used").copy(), "flags": int_column(rows, "flags", np.uint32).copy()}
     solved = np.zeros(len(ids), np.bool_)
-    for solution in solutions:
-        _fill(columns, solved, ids, solution)
+    _fill(columns, solved, ids, solutions)
     columns["zero_point"] = _zero_points(snapshot, rows, columns["mcal"], solved)
     source = np.where(solved, "image", rows["mcal_source"].to_numpy(zero_copy_only=False))
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
@@ -61,18 +76,18 @@ def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[
 
 
 def _fill(
-    columns: dict[str, NDArray[Any]], solved: NDArray[np.bool_], ids: NDArray[np.int64], solution: ZeroPointSolution
+    columns: dict[str, NDArray[Any]], solved: NDArray[np.bool_], ids: NDArray[np.int64], solutions: pa.Table
 ) -> None:
-    """Put one band's solution into the columns."""
-    places, there = _places(ids, solution.image_id)
-    verdicts, own = solution.images, there & (solution.images.outcome == Outcome.SOLVED)
+    """Put the solutions into the columns."""
+    places, there = _places(ids, solutions["image_id"].to_numpy())
+    own = there & solutions["is_solved"].to_numpy()
     row = places[own]
     solved[row] = True
     columns["mcal_slope"][row] = 0.0
-    for name in ("mcal", "mcal_err", "chi2", "component", "n_used"):
-        columns[name][row] = getattr(verdicts, name)[own]
+    for name in _SOLVED:
+        columns[name][row] = solutions[name].to_numpy()[own]
     flags = columns["flags"]
-    flags[row] = (flags[row] & ~_PHOTOMETRIC) | verdicts.flags[own]
+    flags[row] = (flags[row] & ~_PHOTOMETRIC) | solutions["flags"].to_numpy()[own]
     flags[places[there & ~own]] |= np.uint32(ImageFlags.PHOTOM_FEW)
 
 

@@ -15,8 +15,9 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
+from skydb.calibration.kept_apply import Solved, kept_solution
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import Prepared, apply_to_all
+from skydb.calibration.recalibrate import apply_to_all, finish_apply
 from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
 from skydb.executors import executor_of
@@ -26,18 +27,28 @@ from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
 from skydb.store.scratch import scratch
 from skydb.store.snapshot import Snapshot
+from skydb.store.unfinished import Unfinished, unfinished_jobs
 
 from .bands import Band, bands_of
 from .brightest import BrightnessCounts, with_faint_limits
-from .images_cal import images_cal_rows
+from .images_cal import images_cal_rows, solved_rows
 from .packing import Packed, PackTask, count_cell, load_band, pack_cell
 from .passes import PassLine, StreamedSums
-from .relcal_report import BandReport, RelcalReport, calibration_report, overall_chi2, report_band
+from .relcal_report import (
+    BandReport,
+    RelcalReport,
+    calibration_report,
+    overall_chi2,
+    report_band,
+    report_of_calibration,
+)
 from .report import ZeroPointSolution
 from .select import SelectionRules
 from .zeropoints import ZeroPointRules, solve_zero_points
 
 MODES = ("images",)
+KIND = "relcal"
+"""Of the commit, the calibration and the job."""
 
 StepProgress = Callable[[str, int, int], None]
 """Called with (step, items done, items in all)."""
@@ -80,9 +91,9 @@ class SolvedBand:
 def relcal(
     db: Database | str | PathLike[str], *, mode: str = "images", bands: Sequence[str] | str | None = None,
     max_mag_err: float = 0.05, brightest: int | None = None, exclude_photflags: int | None = None,
-    allow_poor: bool = False,
-    solution: ZeroPointRules | None = None, dry_run: bool = False, workers: Workers = None,
-    cluster: object = None, progress: StepProgress | None = None, on_pass: Callable[[PassLine], None] | None = None,
+    allow_poor: bool = False, solution: ZeroPointRules | None = None, dry_run: bool = False, resume: bool = False,
+    workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
+    on_pass: Callable[[PassLine], None] | None = None,
 ) -> RelcalReport:  # fmt: skip
     """Solve the zero points of a survey's images from the stars that they share, and apply them.
 
@@ -111,6 +122,8 @@ def relcal(
         How to iterate, and when an image is flagged.
     dry_run
         Solve and report, commit nothing.
+    resume
+        Go on with the relcal that was cut short while it applied what it had solved; without other options.
     workers
         Worker processes; None: one per core. Or an executor, whose workers are taken.
     cluster
@@ -128,7 +141,8 @@ def relcal(
     Raises
     ------
     UsageError
-        An unknown mode or band, a limit that lets nothing in, or the database has no images.
+        An unknown mode or band, a limit that lets nothing in, or the database has no images; or there is nothing to
+        go on with.
     """
     from skydb import database
 
@@ -138,8 +152,45 @@ def relcal(
         _band_names(bands), SelectionRules(max_mag_err=_checked_error(max_mag_err), allow_poor=allow_poor), brightest,
         exclude_photflags, solution or ZeroPointRules(), dry_run,
     )  # fmt: skip
+    executor = executor_of(opened, workers, cluster)
+    if resume:
+        return _resumed(opened, options, executor, progress)
     with scratch(opened.root) as place:
-        return _Run(opened, options, executor_of(opened, workers, cluster), place.path, progress, on_pass).run()
+        return _Run(opened, options, executor, place.path, progress, on_pass).run()
+
+
+def unfinished_relcal(root: Path) -> Unfinished | None:
+    """Return the relcal of a database that was cut short and can be continued, the newest if there are several."""
+    return next(reversed(unfinished_jobs(root, KIND)), None)
+
+
+def _resumed(db: Database, options: RelcalOptions, executor: Executor, progress: StepProgress | None) -> RelcalReport:
+    """Apply what was solved before."""
+    if options != RelcalOptions(None, SelectionRules(), None, None, ZeroPointRules(), False):
+        raise UsageError("what was solved is applied as it is", "--resume", "leave the other options out")
+    job = unfinished_relcal(db.root)
+    if job is None:
+        raise UsageError("no relcal of it was cut short", str(db.root), "run `skydb relcal` without --resume")
+    solved, steps = kept_solution(job), Steps(progress)
+    with steps.step("apply") as show:
+        number = finish_apply(db.snapshot, db.commit, job, images_cal_rows, executor=executor, progress=show)
+    report = report_of_calibration(solved.calibration.report, solved.base, steps.seconds)
+    return replace(report, snapshot=number, calibration=db.snapshot(number).calibration_id)
+
+
+class Steps:
+    """Shows the progress of a job's steps, and takes their times."""
+
+    def __init__(self, progress: StepProgress | None) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Time a step; yields what is called with (done, all)."""
+        start = time.perf_counter()
+        yield lambda done, total: self._progress(name, done, total) if self._progress else None
+        self.seconds[name] = time.perf_counter() - start
 
 
 def _check_mode(mode: str) -> None:
@@ -168,33 +219,26 @@ class _Run:
         self, db: Database, options: RelcalOptions, executor: Executor, folder: Path, progress: StepProgress | None,
         on_pass: Callable[[PassLine], None] | None,
     ) -> None:  # fmt: skip
-        self.db, self.options, self.executor, self._progress, self._on_pass = db, options, executor, progress, on_pass
-        self.folder = folder
-        self.seconds: dict[str, float] = {}
+        self.db, self.options, self.executor, self.folder, self._on_pass = db, options, executor, folder, on_pass
+        self.steps = Steps(progress)
 
     def run(self) -> RelcalReport:
         """Select, solve, apply, and report."""
         snapshot = self.db.snapshot()
-        with self._step("select") as progress:
+        with self.steps.step("select") as progress:
             files, packed = self._pack(snapshot, progress)
-        with self._step("solve") as progress:
+        with self.steps.step("solve") as progress:
             solved = []
             for number, file in enumerate(files):
                 solved.append(self._solve(file, [p for p in packed if p.band == number]))
                 progress(number + 1, len(files))
         reports = tuple(s.report for s in solved)
-        report = RelcalReport("images", snapshot.id, None, None, reports, self.seconds)
+        report = RelcalReport("images", snapshot.id, None, None, reports, self.steps.seconds)
         if self.options.dry_run or not report.n_solved:
             return report
-        with self._step("apply") as progress:
-            number = self._apply(solved, progress)
+        with self.steps.step("apply") as progress:
+            number = self._apply(solved, snapshot.id, progress)
         return replace(report, snapshot=number, calibration=self.db.snapshot(number).calibration_id)
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        start = time.perf_counter()
-        yield lambda done, total: self._progress(name, done, total) if self._progress else None
-        self.seconds[name] = time.perf_counter() - start
 
     def _pack(self, snapshot: Snapshot, progress: Callable[[int, int], None]) -> tuple[tuple[Path, ...], list[Packed]]:
         """Select every cell's measurements, all bands in one reading (two, to find the brightest first).
@@ -229,20 +273,17 @@ class _Run:
         found = solve_zero_points(sums, band.images, self.options.solution)
         return SolvedBand(found, report_band(band, found, tuple(sums.lines)))
 
-    def _apply(self, solved: Sequence[SolvedBand], progress: Callable[[int, int], None]) -> int:
+    def _apply(self, solved: Sequence[SolvedBand], base: int, progress: Callable[[int, int], None]) -> int:
         """Commit the calibration and what follows from it; returns the snapshot."""
         own = [s for s in solved if s.report.n_solved]
         bands = tuple(s.report for s in own)
         calibration = Calibration(
-            "relcal", tuple(b.band for b in bands), sum(b.n_solved for b in bands),
+            KIND, tuple(b.band for b in bands), sum(b.n_solved for b in bands),
             sum(b.n_measurements for b in bands), overall_chi2(bands),
             calibration_report(tuple(s.report for s in solved), self.options.settings()),
         )  # fmt: skip
-        solutions = [s.solution for s in own]
-
-        def prepare(snapshot: Snapshot) -> Prepared:
-            return Prepared(calibration, self.options.command(self.db.root), images_cal_rows(snapshot, solutions))
-
+        rows = solved_rows(s.solution for s in own)
         return apply_to_all(
-            self.db.snapshot, self.db.commit, prepare, executor=self.executor, progress=progress
-        )
+            self.db.snapshot, self.db.commit, Solved(calibration, self.options.command(self.db.root), base, rows),
+            images_cal_rows, executor=self.executor, progress=progress,
+        )  # fmt: skip

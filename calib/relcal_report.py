@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -203,6 +203,25 @@ def calibration_report(bands: tuple[BandReport, ...], settings: Mapping[str, Any
     """What the row of `calibrations` says: settings, and by band convergence, gauge and rejections."""
     plain: dict[str, Any] = _plain({**settings, "bands": {b.band: asdict(b) for b in bands}})
     return plain
+
+
+def report_of_calibration(stored: Mapping[str, Any], base: int, seconds: dict[str, float]) -> RelcalReport:
+    """Return the report that the row of a calibration tells of; nothing is committed yet."""
+    bands = tuple(_band_of(plain) for plain in stored["bands"].values())
+    return RelcalReport(stored["mode"], base, None, None, bands, seconds)
+
+
+def _band_of(plain: Mapping[str, Any]) -> BandReport:
+    """Return a band's report from plain data."""
+    rows = {f.name: tuple(plain[f.name]) for f in fields(BandReport) if isinstance(plain[f.name], list)}
+    passes = tuple(PassRecord(**_with_nan(PassRecord, each)) for each in plain["passes"])
+    return BandReport(**{**_with_nan(BandReport, plain), **rows, "passes": passes})
+
+
+def _with_nan(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data as the fields of a dataclass: None is NaN where a number is meant."""
+    floats = {f.name for f in fields(kind) if f.type == "float"}
+    return {name: math.nan if value is None and name in floats else value for name, value in plain.items()}
 
 
 _TABLE_HEAD = (

@@ -27,8 +27,9 @@ from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
 from skydb.store.history import logged_files
+from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
-from skydb.store.scratch import Scratch, drop_uncommitted, scratch
+from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
 
 from .batch import DEFAULT_RADIUS_ARCSEC

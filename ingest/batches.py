@@ -15,8 +15,9 @@ from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
 from skydb.store.history import logged_files
+from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
-from skydb.store.scratch import drop_uncommitted, scratch
+from skydb.store.scratch import scratch
 
 from .job import Job
 from .readers import reader_for

@@ -33,9 +33,10 @@ from skydb.store.compact import compact as fold
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
+from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
 from skydb.store.row_log import log_with_rows
-from skydb.store.scratch import Scratch, drop_uncommitted, scratch
+from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
 
 from .addstar import checked_radius

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 from skydb import database
 from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import Rewriting, sky_of
 from skydb.calibration.removal import CountedCell, RemovalTask, ThinnedCell, count_images, remove_images
+from skydb.calibration.rewriting import Rewriting, sky_of
 from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.executors import executor_of

@@ -84,6 +84,17 @@ def disk_error(error: OSError, where: str | PathLike[str]) -> SkydbError | None:
     return kind(what, str(error.filename or fspath(where)), todo)
 
 
+def is_of_full_disk(error: BaseException | None) -> bool:
+    """Say whether a full disk, or quota, is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, DataError) and error.todo == _FREE_SPACE:
+            return True
+        error = error.__cause__
+    return False
+
+
 @contextmanager
 def clear_disk_errors(where: str | PathLike[str]) -> Iterator[None]:
     """Raise what the disk refuses in the block as an error of skydb; every other error passes as it is."""

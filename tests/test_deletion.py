@@ -16,7 +16,8 @@ import pytest
 
 import skydb
 from skydb import database, deletion
-from skydb.calibration.recalibrate import Prepared, apply_to_all
+from skydb.calibration.kept_apply import Solved
+from skydb.calibration.recalibrate import apply_to_all
 from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.deletion import DeletionReport
@@ -114,13 +115,13 @@ def compacted(db: Database) -> None:
 def clouded(db: Database, shift: float = 0.25) -> int:
     """Apply a calibration by which every image had cloud."""
 
-    def prepare(snapshot: Snapshot) -> Prepared:
+    def fill(snapshot: Snapshot, rows: pa.Table) -> pa.Table:
         images_cal = snapshot.read_global("images_cal")
         at = images_cal.column_names.index("mcal")
-        mcal = pa.array(images_cal["mcal"].to_numpy() + shift)
-        return Prepared(Calibration("relcal", ("g",), 1, 1, 1.0, {}), "relcal", images_cal.set_column(at, "mcal", mcal))
+        return images_cal.set_column(at, "mcal", pa.array(images_cal["mcal"].to_numpy() + shift))
 
-    return apply_to_all(db.snapshot, db.commit, prepare, executor=SerialExecutor())
+    solved = Solved(Calibration("relcal", ("g",), 1, 1, 1.0, {}), "relcal", 0, pa.table({}))
+    return apply_to_all(db.snapshot, db.commit, solved, fill, executor=SerialExecutor())
 
 
 def test_what_came_last_leaves_a_database_as_if_it_had_never_come(

@@ -10,45 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from skydb.parallel.executor import Executor, Progress
-from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
-from skydb.store.changes import WHOLE_SKY, Calibration, Changes
+from skydb.store.changes import WHOLE_SKY, Changes
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file
 from skydb.store.retries import until_committed
-from skydb.store.scratch import Scratch, scratch
+from skydb.store.scratch import Scratch, scratch, sweep
 from skydb.store.snapshot import Snapshot
+from skydb.store.unfinished import Unfinished
 
 from .apply import RAW_COLUMNS, ImageTerms, calibrate_rows
 from .derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
+from .kept_apply import KeptApply, Solved, kept_solution
 from .photcode_terms import PhotcodeTerms
+from .rewriting import Rewriting, RewrittenCell, sky_of
 
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class RewrittenCell:
-    """The files that one cell gained and lost, and the cell as it is now."""
-
-    cell: Cell
-    adds: tuple[DataFile, ...]
-    replaces: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A calibration ready to be applied: its row, the command that made it, and `images_cal` of every image."""
-
-    calibration: Calibration
-    command: str
-    images_cal: pa.Table
+Fill = Callable[[Snapshot, pa.Table], pa.Table]
+"""Gives the rows of `images_cal` of all images of a snapshot, from the solved rows of some."""
 
 
 @dataclass(frozen=True)
@@ -97,97 +80,81 @@ def refresh_cell(cell: Cell, *, task: RecalibrateTask) -> RewrittenCell:
     return RewrittenCell(replace(cell, drift_arcsec=drift, stale=False), adds, old)
 
 
-class Rewriting(Generic[Made]):
-    """Does a task for cells of a snapshot; after a lost race, for those whose files or terms have changed since."""
-
-    def __init__(self, executor: Executor, progress: Progress | None = None) -> None:
-        self._executor, self._progress = executor, progress
-        self._done: dict[tuple[int, int], tuple[tuple[str, ...], Made]] = {}
-        self._terms: tuple[ImageTerms, pa.Table] | None = None
-
-    def begin(self, images: ImageTerms, photcodes: pa.Table) -> None:
-        """Take note of the terms; what was written under others is of no use."""
-        if self._terms is not None and not (images.agrees(self._terms[0]) and photcodes.equals(self._terms[1])):
-            self._done = {}
-        self._terms = images, photcodes
-
-    def run(
-        self, snapshot: Snapshot, cells: Sequence[Cell], task: Callable[[Cell], Made], *,
-        executor: Executor | None = None,
-    ) -> list[Made]:  # fmt: skip
-        """Do the task for the cells as they are in the snapshot and return what all gave, in the order given.
-
-        A cell without measurements gives nothing. `executor` is another one than usual.
-        """
-        files = {c.key: _files_of(snapshot, c) for c in cells}
-        self._done = {key: made for key, made in self._done.items() if files.get(key) == made[0]}
-        todo = [c for c in cells if c.key not in self._done and snapshot.files("measurements", c)]
-        answers = map_cells(executor or self._executor, task, snapshot, todo, progress=self._progress)
-        for cell, made in zip(todo, answers, strict=True):
-            self._done[cell.key] = files[cell.key], made
-        return [self._done[c.key][1] for c in cells if c.key in self._done]
-
-
-def _files_of(snapshot: Snapshot, cell: Cell) -> tuple[str, ...]:
-    tables = ("measurements", "measurements_cal", "objects", "object_seeds", *snapshot.declared)
-    return tuple(f.name for t in tables for f in snapshot.files(t, cell))
-
-
 def apply_to_all(
-    snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], prepare: Callable[[Snapshot], Prepared], *,
+    snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], solved: Solved, fill: Fill, *,
     executor: Executor, progress: Progress | None = None,
 ) -> int:  # fmt: skip
     """Apply a calibration to every cell and commit it; return the snapshot.
 
-    Parameters
-    ----------
-    prepare
-        Gives, for a snapshot, the calibration and the rows of `images_cal` of all its images.
+    Cut short, it can be continued (`finish_apply`), until another calibration of its kind is applied.
 
     Raises
     ------
     CommitConflict
         Other writers changed the database again and again.
     """
-    rewriting: Rewriting[RewrittenCell] = Rewriting(executor, progress)
-    root = snapshot_now().root
-    with scratch(root) as place:
-
-        def attempt() -> int:
-            snapshot = snapshot_now()
-            prepared = prepare(snapshot)
-            images = snapshot.read_global("images", ["image_id", "kind", "exptime", "airmass"])
-            terms = ImageTerms.of(images, prepared.images_cal)
-            rewriting.begin(terms, snapshot.read_global("photcodes"))
-            recalibrate = partial(recalibrate_cell, task=_task(snapshot, place, terms))
-            written = rewriting.run(snapshot, snapshot.cells(), recalibrate)
-            added = place.store(snapshot, prepared.images_cal, "images_cal")
-            reached("apply.written")
-            return commit(_changes(snapshot, prepared, written, added))
-
-        return until_committed(root, attempt)
+    snapshot = snapshot_now()
+    with scratch(snapshot.root) as place:
+        KeptApply(place.path).describe(solved, len(snapshot.cells()))
+        sweep(snapshot.root, overtaken=solved.calibration.kind)
+        return _apply(snapshot_now, commit, solved, fill, place, executor, progress)
 
 
-def _task(snapshot: Snapshot, place: Scratch, terms: ImageTerms | None = None) -> RecalibrateTask:
+def finish_apply(
+    snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], job: Unfinished, fill: Fill, *,
+    executor: Executor, progress: Progress | None = None,
+) -> int:  # fmt: skip
+    """Continue the `apply_to_all` that was cut short: cells that are done, and have not changed since, are not redone.
+
+    Raises
+    ------
+    CommitConflict
+        Other writers changed the database again and again.
+    BusyError
+        Somebody else continues it.
+    """
+    with scratch(snapshot_now().root, unfinished=job.folder) as place:
+        return _apply(snapshot_now, commit, kept_solution(job), fill, place, executor, progress)
+
+
+def _apply(
+    snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], solved: Solved, fill: Fill, place: Scratch,
+    executor: Executor, progress: Progress | None,
+) -> int:  # fmt: skip
+    kept, root = KeptApply(place.path), snapshot_now().root
+    rewriting = Rewriting[RewrittenCell](executor, progress, keep=kept.keep)
+    rewriting.take_up(kept.done(snapshot_now()))
+
+    def attempt() -> int:
+        snapshot = snapshot_now()
+        images_cal = fill(snapshot, solved.rows)
+        images = snapshot.read_global("images", ["image_id", "kind", "exptime", "airmass"])
+        name, agreeing = kept.begin(ImageTerms.of(images, images_cal), snapshot.read_global("photcodes"))
+        rewriting.begin(name, agreeing)
+        recalibrate = partial(recalibrate_cell, task=_task(snapshot, place, kept.images_path(name)))
+        written = rewriting.run(snapshot, snapshot.cells(), recalibrate)
+        added = place.store(snapshot, images_cal, "images_cal")
+        reached("apply.written")
+        return commit(_changes(snapshot, solved, written, added))
+
+    return until_committed(root, attempt)
+
+
+def _task(snapshot: Snapshot, place: Scratch, images: Path | None = None) -> RecalibrateTask:
     """Put what tasks read of images where they map it; a refresh needs no terms, only the images' kinds."""
-    images, sources = place.path / f"images-{snapshot.id}.arrow", place.path / f"sources-{snapshot.id}.arrow"
-    if terms is not None:
-        terms.save(images)
+    sources = place.path / f"sources-{snapshot.id}.arrow"
     ImageSources.stored(snapshot).save(sources)
-    return RecalibrateTask(
-        snapshot, place, images, sources, PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
-    )
+    terms = PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
+    return RecalibrateTask(snapshot, place, images or sources, sources, terms)
 
 
-def _changes(
-    snapshot: Snapshot, prepared: Prepared, written: Sequence[RewrittenCell], images_cal: DataFile
-) -> Changes:
+def _changes(snapshot: Snapshot, solved: Solved, written: Sequence[RewrittenCell], images_cal: DataFile) -> Changes:
     old = [f.name for f in snapshot.files("images_cal")]
     return Changes(
-        prepared.calibration.kind, prepared.command, snapshot.id,
+        solved.calibration.kind, solved.command, snapshot.id,
         adds=(images_cal, *(f for w in written for f in w.adds)),
         replaces=(*old, *(n for w in written for n in w.replaces)),
-        cells=tuple(w.cell for w in written), calibration=prepared.calibration,
+        cells=tuple(w.cell for w in written), calibration=solved.calibration,
         reads=WHOLE_SKY, writes=sky_of([w.cell for w in written]), uses_calibration=True,
         replaces_globals=("images_cal",),
     )  # fmt: skip
@@ -204,7 +171,7 @@ def refresh(
     CommitConflict
         Other writers changed the cells again and again.
     """
-    rewriting: Rewriting[RewrittenCell] = Rewriting(executor, progress)
+    rewriting = Rewriting[RewrittenCell](executor, progress)
     root = snapshot_now().root
     with scratch(root) as place:
 
@@ -223,8 +190,3 @@ def refresh(
             ))  # fmt: skip
 
         return until_committed(root, attempt)
-
-
-def sky_of(cells: Sequence[Cell]) -> np.ndarray:
-    """Return the sorted ranges (K, 2) of order-29 pixels of some cells."""
-    return np.array(sorted((c.lo, c.hi) for c in cells), dtype=np.int64).reshape(-1, 2)

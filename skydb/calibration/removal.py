@@ -26,7 +26,7 @@ from skydb.store.snapshot import Snapshot
 from .columns import int_column
 from .derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
 from .photcode_terms import PhotcodeTerms
-from .recalibrate import RewrittenCell
+from .rewriting import RewrittenCell
 
 Ids = NDArray[np.int64]
 

@@ -126,6 +126,8 @@ KINDS = {kind.name: kind for kind in (
          severity="notice"),
     Kind("left-behind", FOLDERS, "a killed job's folder, with the files that it noted",
          "nothing: the next job that writes removes it", severity="notice"),
+    Kind("unfinished", FOLDERS, "a job that was cut short and can be continued, with the files that it noted",
+         "`skydb relcal --resume`; or nothing: after a week the next job that writes removes it", severity="notice"),
     Kind("removal-waiting", FOLDERS, "copies that the catalog needs no more and that are not removed yet",
          "`skydb gc`", severity="notice"),
     Kind("refresh-waiting", CELLS, "cells whose derived tables wait for a refresh; they were not compared",

@@ -10,7 +10,8 @@ from pathlib import Path
 from skydb.store.layout import WORK
 from skydb.store.leftovers import host_folders, left_over
 from skydb.store.locks import alone
-from skydb.store.scratch import names_noted_in
+from skydb.store.notes import names_noted_in
+from skydb.store.unfinished import unfinished_jobs
 
 from .findings import Finding
 
@@ -33,13 +34,16 @@ def folder_findings(root: Path, connection: sqlite3.Connection) -> Iterator[Find
 
 def _left_behind(root: Path) -> Iterator[Finding]:
     """Yield the folders in work/ that nobody holds."""
+    unfinished = {job.folder: job for job in unfinished_jobs(root)}
+    for job in unfinished.values():
+        yield Finding("unfinished", str(job), file=str(job.folder.relative_to(root)))
     for folder in sorted((root / WORK).glob("*/")):
         try:
             with alone(folder) as left:
                 count = len(names_noted_in(folder))
         except OSError:
             continue
-        if left:
+        if left and folder not in unfinished:
             yield Finding("left-behind", f"{count} files are noted in it", file=str(folder.relative_to(root)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from skydb.calibration.columns import int_column
-from skydb.calibration.recalibrate import RewrittenCell
+from skydb.calibration.rewriting import RewrittenCell
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor
 from skydb.store.carried import map_cells

@@ -13,7 +13,7 @@ from skydb.calibration.apply import RAW_COLUMNS, ImageTerms, calibrate_rows
 from skydb.calibration.columns import int_column
 from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import RewrittenCell
+from skydb.calibration.rewriting import RewrittenCell
 from skydb.errors import DataError
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.model import Table

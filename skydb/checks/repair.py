@@ -19,7 +19,7 @@ from skydb.calibration.apply import ImageTerms
 from skydb.calibration.columns import int_column
 from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
-from skydb.calibration.recalibrate import RewrittenCell, sky_of
+from skydb.calibration.rewriting import RewrittenCell, sky_of
 from skydb.database import Database
 from skydb.kernels.distinct import is_among
 from skydb.parallel.executor import Executor
@@ -32,10 +32,11 @@ from skydb.store.files import DataFile
 from skydb.store.hosts import storage_of
 from skydb.store.parquet import sort_rows
 from skydb.store.retries import until_committed
-from skydb.store.scratch import Scratch, only_mover, scratch
+from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import FILE_COLUMNS, Snapshot
 from skydb.store.tags import publish_tag
 from skydb.store.transfer import copy_whole
+from skydb.store.turns import only_mover
 
 from .findings import KINDS, Finding
 from .images import Images, indexed_images

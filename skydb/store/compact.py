@@ -24,9 +24,10 @@ from .cells import Cell
 from .changes import NOWHERE, Changes
 from .crashpoints import reached
 from .files import DataFile
+from .notes import drop_uncommitted
 from .parquet import read_file, sort_rows
 from .retries import until_committed
-from .scratch import Scratch, drop_uncommitted, scratch
+from .scratch import Scratch, scratch
 from .snapshot import Snapshot
 
 DEEPEST_ORDER = 14

@@ -14,6 +14,7 @@ from skydb.schema.tables import TABLES
 from .catalog import alive, reading
 from .changes import LogEntry
 from .snapshot import Snapshot
+from .unfinished import unfinished_jobs
 
 _QUERIES: dict[str, Callable[[int], str]] = {
     "cells": lambda at: (
@@ -152,6 +153,7 @@ def summary(snapshot: Snapshot) -> dict[str, object]:
         "stale_cells": sum(c.stale for c in cells),
         "ingested_files": files,
         "deleted_images": deleted,
+        "unfinished": "; ".join(map(str, unfinished_jobs(snapshot.root))) or None,
         **{name: rows.get(name, 0) for name in ("images", "objects", "object_bands", "measurements")},
         "files": sum(count for _, _, count, _ in tables),
         "bytes": sum(size for *_, size in tables),

@@ -27,10 +27,11 @@ from .hosts import Storage, storage_of
 from .keeper import identity_at, other_keeper
 from .layout import CATALOG, COMMITS, DATA, HOST_FILE, TAGS
 from .leases import leased
+from .notes import noted_names
 from .roots import Place, is_url
-from .scratch import noted_names, only_mover
 from .tags import live_tags
 from .transfer import bytes_at, remove_copy
+from .turns import only_mover
 
 AT_ONCE = 1_000
 """Copies removed in one transaction, while which nobody can commit; and files asked for in one question."""

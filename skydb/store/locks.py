@@ -38,15 +38,15 @@ def shared(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[bool]:
-    """Hold a folder that nobody else holds; yields whether that is so, without waiting."""
+def alone(path: Path) -> Iterator[bool]:
+    """Hold a folder, or a file, that nobody else holds; yields whether that is so, without waiting."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         yield False
         return
     try:
-        yield _taken(handle, fcntl.LOCK_EX) and is_at(handle, folder)
+        yield _taken(handle, fcntl.LOCK_EX) and is_at(handle, path)
     finally:
         os.close(handle)
 

@@ -27,9 +27,10 @@ from .commit import commit
 from .crashpoints import reached
 from .hosts import LOST, Storage, storage_of
 from .placement import Key, host_of_copy
-from .scratch import Scratch, only_mover, scratch
+from .scratch import Scratch, scratch
 from .tags import publish_stale_tags
 from .transfer import copy_whole, is_missing, is_whole
+from .turns import only_mover
 
 BATCH_FILES = 10_000
 BATCH_BYTES = 20 * 10**9

@@ -6,39 +6,35 @@ and with it every noted copy that no commit names: the catalog decides, because 
 before or after the transaction.
 
 The job holds its folder (`locks`), and so does a task while it stores a file. A folder in `work/` that nobody holds is
-that of a job that was killed: the next job to write clears it up.
+that of a job that was killed: the next job to write clears it up, unless the job can be continued (`unfinished`).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from skydb.errors import BusyError, CommitConflict, SkydbError, SkydbWarning, clear_disk_errors
+from skydb.errors import BusyError, CommitConflict, SkydbError, SkydbWarning, clear_disk_errors, is_of_full_disk
 
-from .catalog import BUSY_SECONDS, reading
 from .cells import LOCAL, Cell
 from .crashpoints import reached
 from .files import DataFile, make_directory
-from .hosts import Storage, storage_of
-from .keeper import keep
-from .layout import DATA, HOST_FILE, WORK, data_path, new_name
-from .locks import alone, shared, wait_alone, waiting
+from .layout import WORK, data_path, new_name
+from .locks import alone, shared, wait_alone
 from .manifest import require_own_catalog
+from .notes import NOTE, drop_uncommitted, noted
 from .parquet import store_rows
 from .placement import host_of_copy
-from .roots import Place, root_named
+from .roots import Place
 from .snapshot import Snapshot
-from .transfer import copy_whole, is_whole, put_file, remove_copy
-
-_NOTE = ".stored"
+from .transfer import copy_whole, is_whole, put_file
+from .unfinished import JOB, is_kept, kind_of, renew
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class Scratch:
         storage, relative = snapshot.storage, data_path(table, key, name)
         places = [storage.place(host, relative) for host in (first, *others)]
         folder = Path(places[0].root) if places[0].is_local else self.path / f"{name}.upload"
-        with shared(self.path), self._noted(name, places, snapshot.root):
+        with shared(self.path), noted(self.path, name, places, snapshot.root):
             file = store_rows(
                 folder, snapshot.database_id, rows, table, cell=key, base=base, host=first, name=name,
                 declared=snapshot.table(table),
@@ -89,26 +85,11 @@ class Scratch:
         DataError, BusyError
             No source is whole, or a target is not there.
         """
-        with shared(self.path), self._noted(name, targets, home):
+        with shared(self.path), noted(self.path, name, targets, home):
             for place in targets:
                 if not is_whole(place, digest):
                     copy_whole(sources, place, digest, spare=self.path / f"{name}.spare")
             reached("store.stored")
-
-    @contextmanager
-    def _noted(self, name: str, places: Sequence[Place], home: Path) -> Iterator[None]:
-        """Note where copies of a file will be; take copies and note away if the block fails."""
-        note = self.path / f"{name}{_NOTE}"
-        try:
-            note.write_text("".join(_noted_line(place, home) for place in places))
-            reached("store.noted")
-            yield
-        except BaseException:
-            with suppress(OSError, SkydbError):  # then the note stays, for whoever clears up
-                for place in places:
-                    remove_copy(place)
-                note.unlink(missing_ok=True)
-            raise
 
 
 def _hosts_for(snapshot: Snapshot, table: str, cell: Cell | None) -> tuple[str, ...]:
@@ -141,38 +122,21 @@ class MissingCopyWarning(SkydbWarning):
     """A file has one copy only, where two are wanted."""
 
 
-def _noted_line(place: Place, home: Path) -> str:
-    """Return the line of a note for one copy; the database's own folder, which may be moved, is left empty."""
-    return "\t".join((place.host, "" if place.root == str(home) else place.root, place.path)) + "\n"
-
-
-def _noted_places(note: Path, home: Path) -> list[Place]:
-    """Return where copies of a file may lie, from its note; of a line that was cut off nothing was written."""
-    lines = [line.split("\t") for line in note.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [Place(host, root_named(root, str(home)), path.rstrip("\n")) for host, root, path in lines]
-
-
 @contextmanager
-def only_mover(root: Path, seconds: float = BUSY_SECONDS) -> Iterator[None]:
-    """Be the only one that copies files which the catalog names to other hosts, or clears up after such a one.
+def scratch(root: Path, *, unfinished: Path | None = None) -> Iterator[Scratch]:
+    """Open a job's folder in a database and clear up after it; first, after jobs that were killed.
+
+    Parameters
+    ----------
+    root
+        The database.
+    unfinished
+        The folder of a job that was cut short, to continue it there.
 
     Raises
     ------
     BusyError
-        Another process is, for as long.
-    """
-    with waiting(root / DATA, seconds, alone=True) as in_time:
-        if not in_time:
-            raise BusyError("another process is moving files between hosts", str(root), "wait and try again")
-        yield
-
-
-@contextmanager
-def scratch(root: Path) -> Iterator[Scratch]:
-    """Open a job's folder in a database and clear up after it; first, after jobs that were killed.
-
-    Raises
-    ------
+        Somebody else works there.
     DataError, UsageError
         The disk is full or fails, or may not be written; or the catalog is not that of the manifests.
     """
@@ -180,12 +144,14 @@ def scratch(root: Path) -> Iterator[Scratch]:
         require_own_catalog(root)
         sweep(root)
         with ExitStack() as held:
-            folder, handle = _new_folder(root / WORK, held)
+            folder, handle = _taken_up(unfinished, held) if unfinished else _new_folder(root / WORK, held)
             reached("job.opened")
             try:
                 yield Scratch(folder)
-            finally:
-                _end(root, folder, handle)
+            except BaseException as error:
+                _end(root, folder, handle, again=not is_of_full_disk(error))
+                raise
+            _end(root, folder, handle)
 
 
 def _new_folder(parent: Path, held: ExitStack) -> tuple[Path, int]:
@@ -197,22 +163,39 @@ def _new_folder(parent: Path, held: ExitStack) -> tuple[Path, int]:
             return folder, held.enter_context(shared(folder))
 
 
-def _end(root: Path, folder: Path, handle: int) -> None:
-    """Clear up after a job; where the disk does not let it, its folder is left to the next job."""
+def _taken_up(folder: Path, held: ExitStack) -> tuple[Path, int]:
+    """Hold the folder of a job that was cut short; nobody clears it up or takes it up meanwhile."""
+    with alone(folder) as left:
+        if not left or not held.enter_context(alone(folder / JOB)):
+            raise BusyError("another process works on this job", str(folder), "wait until it has ended")
+        renew(folder)
+    return folder, held.enter_context(shared(folder))
+
+
+def _end(root: Path, folder: Path, handle: int, *, again: bool = False) -> None:
+    """Clear up after a job, unless it is to be done `again` and can be continued.
+
+    Where the disk does not let it, the folder is left to the next job.
+    """
     ended = folder.with_name(f"{folder.name}.ended")
     reached("job.ending")
     with suppress(OSError, SkydbError):
+        if again and is_kept(root, folder):
+            return
         folder.rename(ended)  # a task that still runs finds it gone, and stores no more
         reached("job.renamed")
         wait_alone(handle)  # … but for the file that it is writing
         _clear(root, ended)
 
 
-def sweep(root: Path) -> None:
-    """Clear up after jobs that were killed; those that run hold their folders."""
+def sweep(root: Path, *, overtaken: str | None = None) -> None:
+    """Clear up after jobs that were killed; those that run hold their folders.
+
+    Those that can be continued are kept, but for those of a kind that is `overtaken`.
+    """
     for folder in (root / WORK).glob("*/"):
         with suppress(OSError, SkydbError), alone(folder) as left:
-            if left:
+            if left and (not is_kept(root, folder) or kind_of(folder) == overtaken):
                 _clear(root, folder)
 
 
@@ -221,72 +204,9 @@ def _clear(root: Path, folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.suffix != _NOTE:
+        elif entry.suffix != NOTE:
             entry.unlink(missing_ok=True)
     reached("job.emptied")
     drop_uncommitted(root, folder)
     reached("job.files-dropped")
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def drop_uncommitted(root: Path, folder: Path) -> None:
-    """Remove the noted files of a folder that no commit names.
-
-    Raises
-    ------
-    SkydbError, OSError
-        The catalog cannot be asked, or a file not be removed; the notes of what is left are still there.
-    """
-    noted = {note.stem: _noted_places(note, root) for note in folder.glob(f"*{_NOTE}")}
-    if not noted:
-        return
-    failures: list[Exception] = []
-    known = _known_hosts(root, noted)
-    copied = any(place.host not in known[name] for name, places in noted.items() if name in known for place in places)
-    with only_mover(root, 0) if copied else nullcontext():  # another may be about to commit the same copies
-        storage, known = storage_of(root), _known_hosts(root, noted)
-        for name, places in noted.items():
-            try:
-                for place in places:
-                    if place.host not in known.get(name, ()):
-                        _remove_everywhere(storage, place)
-                (folder / f"{name}{_NOTE}").unlink(missing_ok=True)
-            except (OSError, SkydbError) as error:
-                failures.append(error)
-    if failures:
-        raise failures[0]
-
-
-def _remove_everywhere(storage: Storage, place: Place) -> None:
-    """Remove a copy from where it was noted, and from where that host's root is by now.
-
-    A copied database has copies of the notes too: what was noted on a host is for the host's keeper to remove.
-    """
-    places = [place]
-    if place.host in storage.hosts and storage.root_of(place.host) != place.root:
-        places.append(storage.place(place.host, place.path))
-    for each in places:
-        if each.host != LOCAL:
-            keep(replace(each, path=HOST_FILE), storage.identity(each.host))
-        remove_copy(each)
-
-
-def _known_hosts(root: Path, names: Collection[str]) -> dict[str, set[str]]:
-    """Return those of some files that the catalog names, with the hosts that it says have copies, needed or not."""
-    wanted = "WHERE name IN (SELECT value FROM json_each(?1))"
-    query = f"SELECT name, host, backup FROM files {wanted} UNION ALL SELECT name, host, host FROM removals {wanted}"
-    known: dict[str, set[str]] = {}
-    with reading(root) as connection:
-        for name, *hosts in connection.execute(query, (json.dumps(list(names)),)):
-            known.setdefault(name, set()).update(hosts)
-    return known
-
-
-def noted_names(root: Path) -> set[str]:
-    """Return the names of the files that running jobs, and killed ones, have noted."""
-    return {name for folder in (root / WORK).glob("*/") for name in names_noted_in(folder)}
-
-
-def names_noted_in(folder: Path) -> set[str]:
-    """Return the names of the files that one job has noted."""
-    return {note.stem for note in folder.glob(f"*{_NOTE}")}

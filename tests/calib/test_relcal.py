@@ -359,26 +359,93 @@ def files_under(root: Path) -> set[Path]:
     return {p for p in root.rglob("*") if p.is_file() and not p.name.startswith("catalog.sqlite")}
 
 
-def test_interrupted_apply_leaves_nothing_behind(
-    pole_cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    db = copy_of(pole_cut, tmp_path)
-    before, files, done = db.snapshot().id, files_under(db.root), []
+def interrupt(db: Database, after: int = 3) -> None:
+    """Stop relcal when it has done some cells."""
+    done: list[Any] = []
     original = recalibrate.recalibrate_cell
 
     def interrupted(cell: Any, *, task: Any) -> Any:
-        if len(done) == 3:
+        if len(done) == after:
             raise KeyboardInterrupt
         done.append(cell)
         return original(cell, task=task)
 
-    monkeypatch.setattr(recalibrate, "recalibrate_cell", interrupted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recalibrate, "recalibrate_cell", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            relcal(db, workers=1)
+    assert len(done) == after
+
+
+def test_interrupted_solution_leaves_nothing_behind(
+    pole_cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = copy_of(pole_cut, tmp_path)
+    before, files = db.snapshot().id, files_under(db.root)
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verb, "solve_zero_points", interrupted)
     with pytest.raises(KeyboardInterrupt):
         relcal(db, workers=1)
-    assert len(done) == 3
     assert db.snapshot().id == before
     assert files_under(db.root) == files
     assert list(db.work.iterdir()) == []
+    with pytest.raises(UsageError, match="no relcal of it was cut short; run `skydb relcal` without --resume"):
+        relcal(db, resume=True, workers=1)
+
+
+def test_interrupted_apply_is_resumed_and_reports_what_was_solved(pole_cut: Path, tmp_path: Path) -> None:
+    undisturbed, db = copy_of(pole_cut, tmp_path / "a"), copy_of(pole_cut, tmp_path / "b")
+    expected = relcal(undisturbed, workers=1)
+    interrupt(db)
+    with pytest.raises(UsageError, match="--resume: what was solved is applied as it is; leave the other options out"):
+        relcal(db, resume=True, brightest=10, workers=1)
+    report = relcal(db, resume=True, workers=1)
+    assert without_times(report) == without_times(expected)
+    assert report.text().splitlines()[:-1] == expected.text().splitlines()[:-1]
+    assert measurements_of(db).equals(measurements_of(undisturbed))
+    for name, column in images_of(undisturbed).items():
+        np.testing.assert_array_equal(images_of(db)[name], column)
+    stored, kept = (catalog_table(d.snapshot(), "calibrations").to_pylist()[-1] for d in (undisturbed, db))
+    assert json.loads(stored.pop("report")).keys() == json.loads(kept.pop("report")).keys()
+    assert stored == kept
+    assert list(db.work.iterdir()) == []
+
+
+def without_times(report: RelcalReport) -> dict[str, Any]:
+    plain = report.as_dict()
+    plain.pop("seconds")
+    for band in plain["bands"]:
+        for each in band["passes"]:
+            each.pop("seconds")
+    return plain
+
+
+def test_command_tells_what_can_be_resumed(
+    pole_cut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = copy_of(pole_cut, tmp_path)
+    n_cells = len(db.snapshot().cells())
+
+    def interrupted(self: Database, changes: Changes) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "commit", interrupted)
+        assert cli.main(["relcal", str(db.root), "--workers", "1"]) == 130
+    said = capsys.readouterr().err
+    done = f"{n_cells} of {n_cells} cells done, is kept for a week; to go on: skydb relcal {db.root} --resume"
+    assert done in said
+    assert cli.main(["status", str(db.root), "--json"]) == 0
+    assert f"{n_cells} of {n_cells} cells done" in json.loads(capsys.readouterr().out)["unfinished"]
+    assert cli.main(["relcal", str(db.root), "--workers", "1", "--dry-run"]) == 0
+    assert f"to go on with it instead: skydb relcal {db.root} --resume" in capsys.readouterr().err
+    assert cli.main(["relcal", str(db.root), "--workers", "1", "--resume"]) == 0
+    assert "applied in snapshot" in capsys.readouterr().out
+    assert cli.main(["relcal", str(db.root), "--workers", "1", "--resume"]) == 2
+    assert "no relcal of it was cut short" in capsys.readouterr().err
 
 
 def check_late_images(survey: Path, db: Database, n_late: int, early: dict[str, np.ndarray]) -> None:

@@ -14,7 +14,9 @@ import pytest
 
 from skydb import database
 from skydb.calibration import recalibrate
-from skydb.calibration.recalibrate import Prepared, RecalibrateTask, RewrittenCell, apply_to_all, refresh
+from skydb.calibration.kept_apply import Solved
+from skydb.calibration.recalibrate import RecalibrateTask, apply_to_all, refresh
+from skydb.calibration.rewriting import RewrittenCell
 from skydb.database import Database
 from skydb.errors import CommitConflict, DataError
 from skydb.ingest.addstar import addstar
@@ -25,10 +27,13 @@ from skydb.store.changes import Calibration, Changes
 from skydb.store.files import DataFile, digest_of
 from skydb.store.history import catalog_table
 from skydb.store.snapshot import Snapshot
+from skydb.store.unfinished import unfinished_jobs
 from tests.ingest.catalog_files import rows, write_cmf
 from tests.ingest.skies import assert_same, check_nothing_is_left_over, contents, new_database, write_night
 
 CALIBRATION = Calibration("relcal", ("g",), 3, 100, 1.0, {})
+SOLVED = Solved(CALIBRATION, "relcal", 0, pa.table({}))
+"""What the functions that fill `images_cal` here do not look at."""
 DERIVED = ("objects", "object_bands")
 
 
@@ -50,16 +55,16 @@ def db(tmp_path: Path, pristine: Path) -> Database:
     return database.open(shutil.copytree(pristine, tmp_path / "t.sky"))
 
 
-def shifted(snapshot: Snapshot, shift: float) -> Prepared:
+def shifted(snapshot: Snapshot, shift: float) -> pa.Table:
     """The current zero points, cloud added: image number i of the list gets (i + 1) times the shift."""
     images_cal = snapshot.read_global("images_cal")
     mcal = images_cal["mcal"].to_numpy() + shift * np.arange(1, images_cal.num_rows + 1)
     at = images_cal.column_names.index("mcal")
-    return Prepared(CALIBRATION, "relcal", images_cal.set_column(at, "mcal", pa.array(mcal)))
+    return images_cal.set_column(at, "mcal", pa.array(mcal))
 
 
 def applied(db: Database, shift: float) -> int:
-    return apply_to_all(db.snapshot, db.commit, lambda s: shifted(s, shift), executor=SerialExecutor())
+    return apply_to_all(db.snapshot, db.commit, SOLVED, lambda s, _: shifted(s, shift), executor=SerialExecutor())
 
 
 def of(table: pa.Table, name: str) -> np.ndarray:
@@ -129,12 +134,12 @@ def test_later_files_are_calibrated_beside_the_solution(db: Database, tmp_path: 
     assert_same(contents(db, DERIVED), before)
 
 
-def clouded(snapshot: Snapshot) -> Prepared:
+def clouded(snapshot: Snapshot, _: pa.Table) -> pa.Table:
     """The current zero points, a quarter of a magnitude of cloud added to all."""
     images_cal = snapshot.read_global("images_cal")
     at = images_cal.column_names.index("mcal")
     mcal = pa.array(images_cal["mcal"].to_numpy() + 0.25)
-    return Prepared(CALIBRATION, "relcal", images_cal.set_column(at, "mcal", mcal))
+    return images_cal.set_column(at, "mcal", mcal)
 
 
 @pytest.mark.parametrize("stable", [True, False])
@@ -160,8 +165,8 @@ def test_ingest_in_between_is_kept_and_only_what_changed_is_done_again(
     cells = len([c for c in db.snapshot().cells() if db.snapshot().files("measurements", c)])
     monkeypatch.setattr(Database, "commit", commit)
     monkeypatch.setattr(recalibrate, "recalibrate_cell", recalibrate_cell)
-    prepare = clouded if stable else lambda snapshot: shifted(snapshot, 0.25)
-    apply_to_all(db.snapshot, db.commit, prepare, executor=SerialExecutor())
+    fill = clouded if stable else lambda snapshot, _: shifted(snapshot, 0.25)
+    apply_to_all(db.snapshot, db.commit, SOLVED, fill, executor=SerialExecutor())
     monkeypatch.undo()
     assert tried[0] == cells
     assert (0 < tried[1] - cells < cells) if stable else tried[1] >= 2 * cells
@@ -172,7 +177,9 @@ def test_ingest_in_between_is_kept_and_only_what_changed_is_done_again(
     assert_same(contents(db), held)
 
 
-def test_endless_conflict_is_given_up_without_a_trace(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_conflict_is_given_up_and_leaves_what_can_be_continued(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def conflict(self: Database, changes: Changes) -> int:
         raise CommitConflict("another writer came first")
 
@@ -182,6 +189,9 @@ def test_endless_conflict_is_given_up_without_a_trace(db: Database, monkeypatch:
         applied(db, 0.1)
     with pytest.raises(CommitConflict):
         refresh(db.snapshot, db.commit, executor=SerialExecutor(), every=True)
+    monkeypatch.undo()
+    assert len(unfinished_jobs(db.root)) == len(list(db.work.iterdir())) == 1
+    applied(db, 0.1)
     check_nothing_is_left_over(db)
 
 
@@ -227,10 +237,8 @@ def test_full_disk_leaves_no_trace(db: Database, monkeypatch: pytest.MonkeyPatch
 
 
 def test_calibration_is_recorded_with_its_report(db: Database) -> None:
-    calibration = replace(CALIBRATION, report={"passes": 3})
-    apply_to_all(
-        db.snapshot, db.commit, lambda s: replace(shifted(s, 0.1), calibration=calibration), executor=SerialExecutor()
-    )
+    solved = replace(SOLVED, calibration=replace(CALIBRATION, report={"passes": 3}))
+    apply_to_all(db.snapshot, db.commit, solved, lambda s, _: shifted(s, 0.1), executor=SerialExecutor())
     last = catalog_table(db.snapshot(), "calibrations").to_pylist()[-1]
     assert (last["kind"], last["bands"], last["report"]) == ("relcal", "g", '{"passes": 3}')
     assert last["snapshot"] == db.snapshot().id

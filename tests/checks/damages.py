@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skydb.calibration.kept_apply import KeptApply, Solved
 from skydb.database import Database
 from skydb.declared import declare_table
 from skydb.deletion import delete
@@ -21,10 +22,10 @@ from skydb.ingest.addstar import addstar
 from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
-from skydb.store.changes import Changes, LogEntry
+from skydb.store.changes import Calibration, Changes, LogEntry
 from skydb.store.files import DataFile, digest_of
 from skydb.store.history import catalog_table
-from skydb.store.layout import CATALOG, data_path, manifest_path, new_name, tag_path
+from skydb.store.layout import CATALOG, WORK, data_path, manifest_path, new_name, tag_path
 from skydb.store.parquet import read_file, sort_rows, store_rows, write_file
 from skydb.store.scratch import scratch
 from skydb.store.tags import set_tag
@@ -252,6 +253,14 @@ def stray(db: Database) -> None:
     (db.root / "data" / "objects" / f"{new_name()}.parquet").write_bytes(b"x")
 
 
+def unfinished_job(db: Database) -> None:
+    """An apply that was killed as soon as it had said what it is."""
+    folder = db.root / WORK / new_name()
+    folder.mkdir()
+    calibration = Calibration("relcal", ("g",), 1, 1, 1.0, {})
+    KeptApply(folder).describe(Solved(calibration, "relcal", 1, pa.table({"image_id": [1]})), 3)
+
+
 def abandoned_folder(db: Database) -> None:
     (db.root / "work" / new_name()).mkdir()
 
@@ -409,6 +418,7 @@ DAMAGES: dict[str, list[Damage]] = {
     ],
     "orphan": [stray],
     "left-behind": [abandoned_folder],
+    "unfinished": [unfinished_job],
     "removal-waiting": [lambda db: execute(db, "INSERT INTO removals VALUES ('x', 'local', 'data/x', 1)")],
     "refresh-waiting": [waiting_cell],
 }  # fmt: skip

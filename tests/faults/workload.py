@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -30,6 +31,7 @@ from skydb.snapshots import gc, rollback
 from skydb.store import moving
 from skydb.store.compact import compact
 from skydb.store.tags import delete_tag, live_tags, set_tag
+from skydb.store.unfinished import unfinished_jobs
 from tests.ingest.catalog_files import rows, write_cmf
 from tests.ingest.skies import PHOTCODES
 
@@ -107,6 +109,14 @@ def _compact(root: Path, inputs: Path, workers: int) -> None:
     compact(db.snapshot, db.commit, None, cell_rows=db.cell_rows, executor=executor_for(workers))
 
 
+def _resume(root: Path, inputs: Path, workers: int) -> None:
+    """Go on with a relcal that was stopped when it had written everything; one that waits, or a new one."""
+    if not unfinished_jobs(root):
+        with patch.object(Database, "commit", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+            relcal(root, workers=workers)
+    relcal(root, resume=True, workers=workers)
+
+
 def _balance(root: Path, inputs: Path, workers: int) -> None:
     """Move files to the second host, in several commits."""
     with patch.object(moving, "BATCH_FILES", 4):
@@ -167,6 +177,7 @@ STEPS: dict[str, Step] = {
     "refresh": lambda root, inputs, workers: refresh(root, workers=workers),
     "compact": _compact,
     "relcal": lambda root, inputs, workers: relcal(root, workers=workers),
+    "resume": _resume,
     "tag": lambda root, inputs, workers: set_tag(database.open(root).root, "PV1"),
     "host": lambda root, inputs, workers: hosts.add_host(database.open(root), "far", root.parent / "far"),
     "balance": _balance,
@@ -183,7 +194,7 @@ STEPS: dict[str, Step] = {
     "gc": lambda root, inputs, workers: gc(root, grace="0 s"),
 }
 
-ONCE = ("create", "relcal", "host", "delete")
+ONCE = ("create", "relcal", "resume", "host", "delete")
 """Steps that, done twice, refuse or do something again."""
 
 DAMAGED = ("repair",)

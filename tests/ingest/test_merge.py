@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from click.testing import CliRunner
 
 import skydb
 from skydb.calibration.columns import float_column, int_column
-from skydb.calibration.recalibrate import Prepared, apply_to_all
+from skydb.calibration.recalibrate import apply_to_all
 from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.deletion import delete
@@ -33,7 +32,7 @@ from skydb.sky.partition import pixel_of, separation_arcsec
 from skydb.store.aliases import current_ids
 from skydb.store.history import catalog_table
 from skydb.store.snapshot import Snapshot
-from tests.calibration.test_recalibrate import applied, shifted
+from tests.calibration.test_recalibrate import SOLVED, applied, shifted
 from tests.ingest.association_oracle import associate_slowly
 from tests.ingest.skies import (
     SURVEY_CODES,
@@ -270,15 +269,14 @@ def test_solutions_of_both_are_kept(two: tuple[Database, Database]) -> None:
 def test_components_of_solutions_made_apart_stay_apart(two: tuple[Database, Database]) -> None:
     base, source = two
 
-    def solved(snapshot: Snapshot) -> Prepared:
-        prepared = shifted(snapshot, 0.1)
-        rows = prepared.images_cal
+    def in_one(snapshot: Snapshot, _: pa.Table) -> pa.Table:
+        rows = shifted(snapshot, 0.1)
         numbers = pa.array([None, *[0] * (rows.num_rows - 1)], pa.int32())
         at = rows.column_names.index("component")
-        return replace(prepared, images_cal=rows.set_column(at, rows.field(at), numbers))
+        return rows.set_column(at, rows.field(at), numbers)
 
     for db in two:
-        apply_to_all(db.snapshot, db.commit, solved, executor=SerialExecutor())
+        apply_to_all(db.snapshot, db.commit, SOLVED, in_one, executor=SerialExecutor())
 
     def by_component(db: Database) -> dict[int | None, set[int]]:
         groups: dict[int | None, set[int]] = {}

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import skydb
 from skydb import database
-from skydb.calibration.recalibrate import Prepared, apply_to_all
+from skydb.calibration.kept_apply import Solved, kept_solution
+from skydb.calibration.recalibrate import apply_to_all, finish_apply
 from skydb.checks.rebuild import rebuild_catalog
 from skydb.ingest.addstar import addstar
 from skydb.photcodes import import_photcodes
@@ -25,8 +26,10 @@ from skydb.store.catalog import reading
 from skydb.store.changes import Calibration
 from skydb.store.compact import compact
 from skydb.store.layout import CATALOG
+from skydb.store.notes import noted_names
 from skydb.store.snapshot import Snapshot
 from skydb.store.tags import live_tags, set_tag
+from skydb.store.unfinished import Unfinished, unfinished_jobs
 from tests.ingest.association_oracle import PLACES
 from tests.ingest.skies import named_files, stored_files
 from tests.ingest.tables import detections_mapping
@@ -42,8 +45,8 @@ CODES = """
 """
 EXPOSURES, PER_IMAGE, CELL_ROWS = 7, 9, 25
 WAYS = {
-    "ingest": "addstar", "merge": "merge", "calibrate": "apply", "fold": "compact", "delete": "delete", "tag": "tag",
-    "go back": "", "gc": "",
+    "ingest": "addstar", "merge": "merge", "calibrate": "apply", "go on": "apply", "fold": "compact",
+    "delete": "delete", "tag": "tag", "go back": "", "gc": "",
 }  # fmt: skip
 """What a process may be killed at, and what the crash points of its own begin with."""
 OF_ALL = ("job", "file", "store", "commit")
@@ -53,6 +56,14 @@ CRASHES = [
     or point.split(".")[0] == own
 ]  # fmt: skip
 numbers = st.integers(0, 2**31)
+
+
+def filled(snapshot: Snapshot, solved: pa.Table) -> pa.Table:
+    """`images_cal` of all images: those solved have their new zero point, the others what they had."""
+    new = dict(zip(solved["image_id"].to_pylist(), solved["mcal"].to_pylist(), strict=True))
+    rows = snapshot.read_global("images_cal")
+    values = [new.get(row["image_id"], row["mcal"]) for row in rows.to_pylist()]
+    return rows.set_column(rows.column_names.index("mcal"), "mcal", pa.array(values, pa.float64()))
 
 
 class Machine(RuleBasedStateMachine):
@@ -102,6 +113,15 @@ class Machine(RuleBasedStateMachine):
         self._calibrate(seed)
         self._becomes(self.now.calibrated(self._mcal(seed)))
 
+    @precondition(lambda self: unfinished_jobs(self.db.root))
+    @rule(seed=numbers)
+    def go_on(self, seed: int) -> None:
+        """A calibration that was killed is continued: what came since keeps its zero points."""
+        after = self._finished()
+        self._go_on(seed)
+        assert unfinished_jobs(self.db.root) == []
+        self._becomes(after)
+
     @precondition(lambda self: self.now.stale)
     @rule(seed=numbers)
     def refresh(self, seed: int) -> None:
@@ -141,7 +161,8 @@ class Machine(RuleBasedStateMachine):
         report = skydb.gc(self.db, grace="0")
         needed = {*self.tags.values(), *([read.id] if read else [])}
         assert not needed & set(report.given_up)
-        assert stored_files(self.db) == named_files(self.db)
+        kept = noted_names(self.db.root)
+        assert {path for path in stored_files(self.db) if Path(path).stem not in kept} == named_files(self.db)
         if read:
             check(read, self.at[read.id], self.exposures)
         self.at = {number: model for number, model in self.at.items() if number not in report.given_up}
@@ -173,12 +194,15 @@ class Machine(RuleBasedStateMachine):
         away = sorted(self.exposures.keys() - self.now.mcal.keys())[:2]
         if (way == "delete" and not there) or (way == "merge" and not away):
             way = "ingest"
+        if way == "go on" and not unfinished_jobs(self.db.root):
+            way = "calibrate"
         other = self._other(set(away), seed) if way == "merge" else self.db
         victim = random.Random(seed).choice(there) if there else 0
         ways: dict[str, tuple[Callable[[], object], Callable[[], Model]]] = {
             "ingest": (lambda: self._ingest(chosen, False, seed), lambda: self._ingested(chosen, False)),
             "merge": (lambda: self._merge(other, seed), lambda: self._merged(set(away))),
             "calibrate": (lambda: self._calibrate(seed), lambda: self.now.calibrated(self._mcal(seed))),
+            "go on": (lambda: self._go_on(seed), lambda: self._finished()),
             "fold": (lambda: self._compact(seed), lambda: self.now),
             "delete": (lambda: self._delete(victim, seed), lambda: self.now.deleted({victim})),
             "tag": (lambda: set_tag(self.db.root, f"C{seed}"), lambda: self.now),
@@ -262,15 +286,22 @@ class Machine(RuleBasedStateMachine):
         return {n: random.Random(f"{seed} {n}").uniform(-0.5, 0.5) for n in sorted(self.now.mcal)}
 
     def _calibrate(self, seed: int) -> None:
-        mcal = self._mcal(seed)
+        snapshot, mcal = self.db.snapshot(), self._mcal(seed)
+        images = images_of(snapshot, self.exposures)
+        rows = pa.table({"image_id": list(images), "mcal": pa.array([mcal[n] for n in images.values()], pa.float64())})
+        solved = Solved(Calibration("relcal", ("g",), len(rows), 0, None, {}), "relcal", snapshot.id, rows)
+        apply_to_all(self.db.snapshot, self.db.commit, solved, filled, executor=SimulatedExecutor(seed))
 
-        def prepare(snapshot: Snapshot) -> Prepared:
-            rows, exposures = snapshot.read_global("images_cal"), images_of(snapshot, self.exposures)
-            values = [mcal[exposures[image]] for image in rows["image_id"].to_pylist()]
-            rows = rows.set_column(rows.column_names.index("mcal"), "mcal", pa.array(values, pa.float64()))
-            return Prepared(Calibration("relcal", ("g",), len(values), 0, None, {}), "relcal", rows)
+    def _job(self) -> Unfinished:
+        return unfinished_jobs(self.db.root, "relcal")[-1]
 
-        apply_to_all(self.db.snapshot, self.db.commit, prepare, executor=SimulatedExecutor(seed))
+    def _finished(self) -> Model:
+        images = images_of(self.db.snapshot(), self.exposures)
+        rows = kept_solution(self._job()).rows.to_pylist()
+        return self.now.calibrated({images[row["image_id"]]: row["mcal"] for row in rows if row["image_id"] in images})
+
+    def _go_on(self, seed: int) -> None:
+        finish_apply(self.db.snapshot, self.db.commit, self._job(), filled, executor=SimulatedExecutor(seed))
 
     def _refresh(self, seed: int) -> None:
         skydb.refresh(self.db, workers=SimulatedExecutor(seed))

@@ -31,8 +31,9 @@ from skydb.store.copies import BackupWarning
 from skydb.store.host_report import host_rows, unreadable
 from skydb.store.hosts import storage_of, worker_of_hosts
 from skydb.store.layout import HOST_FILE, tag_path
-from skydb.store.scratch import MissingCopyWarning, only_mover, scratch
+from skydb.store.scratch import MissingCopyWarning, scratch
 from skydb.store.tags import set_tag
+from skydb.store.turns import only_mover
 from skydb.tools import cli
 from tests.ingest.skies import assert_same, check_conservation, contents, new_database, write_night
 from tests.store.test_manifest import replayed, stored

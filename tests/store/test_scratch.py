@@ -17,6 +17,7 @@ import pytest
 import skydb.database as database
 from skydb.database import Database
 from skydb.errors import DataError, SkydbError, UsageError
+from skydb.store import notes
 from skydb.store import scratch as module
 from skydb.store.changes import Changes
 from skydb.store.files import DataFile
@@ -130,7 +131,7 @@ def test_catalog_that_cannot_be_asked_leaves_the_notes_to_the_next_job(
     with scratch(db.root) as place:
         stored(db, place)
         (place.path / "spill").write_text("rows")
-        monkeypatch.setattr(module, "reading", reading)
+        monkeypatch.setattr(notes, "reading", reading)
     monkeypatch.undo()
     assert len(stored_files(db)) == 1
     assert [path.suffix for path in db.work.glob("*/*")] == [".stored"]

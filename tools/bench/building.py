@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from skydb import database
 from skydb.calib.relcal import relcal
-from skydb.calibration.recalibrate import Prepared, apply_to_all
+from skydb.calibration.kept_apply import Solved
+from skydb.calibration.recalibrate import apply_to_all
 from skydb.database import Database
 from skydb.derived import refresh
 from skydb.ingest.addstar import addstar
@@ -24,7 +25,6 @@ from skydb.schema.tables import TABLES
 from skydb.store.changes import Calibration
 from skydb.store.compact import compact
 from skydb.store.layout import CATALOG
-from skydb.store.snapshot import Snapshot
 
 from .case import OURS, Case
 from .scene import HELD_BACK, Scene
@@ -73,14 +73,12 @@ def _ingest(scene: Scene) -> int:
 
 def _applied(db: Database, scene: Scene) -> int:
     """Apply a calibration that differs from the present one by 1 mmag, and return the measurements."""
-
-    def prepare(snapshot: Snapshot) -> Prepared:
-        rows = snapshot.read_global("images_cal")
-        at, shifted = rows.column_names.index("mcal"), pc.add(rows.column("mcal"), 0.001)
-        calibration = Calibration("relcal", (), rows.num_rows, 0, None, {})
-        return Prepared(calibration, "bench", rows.set_column(at, "mcal", shifted))
-
-    apply_to_all(db.snapshot, db.commit, prepare, executor=executor_for(scene.workers))
+    rows = db.snapshot().read_global("images_cal")
+    shifted = rows.set_column(rows.column_names.index("mcal"), "mcal", pc.add(rows.column("mcal"), 0.001))
+    solved = Solved(Calibration("relcal", (), rows.num_rows, 0, None, {}), "bench", db.snapshot().id, shifted)
+    apply_to_all(
+        db.snapshot, db.commit, solved, lambda snapshot, rows: rows, executor=executor_for(scene.workers)
+    )
     return _stored(db)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -30,30 +33,55 @@ HEAD = "band   pass  weighting  scale      stars  measurements  outliers  rms ma
               "photcode calls bad, or, where it says nothing, psphot's saturated ones.")  # fmt: skip
 @click.option("--allow-poor", is_flag=True, help="Use measurements with flags that their photcode calls poor.")
 @click.option("--dry-run", is_flag=True, help="Solve and report, commit nothing.")
+@click.option("--resume", is_flag=True, help="Go on with the relcal that was cut short after it had solved.")
 @workers_option
 @cluster_option
 @json_option
 def command(
     db: str, mode: str, bands: str | None, max_mag_err: float, brightest: int | None,
-    exclude_photflags: int | None, allow_poor: bool, dry_run: bool, workers: int | None, cluster: str | None,
-    as_json: bool,
+    exclude_photflags: int | None, allow_poor: bool, dry_run: bool, resume: bool, workers: int | None,
+    cluster: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Solve the zero points of DB's images from the stars that they share, and apply them to all measurements.
 
     Stars in several images tie these together; each group of images so tied keeps the mean zero point that its
     headers gave. The passes of the solution are listed on stderr. If no image can be solved, nothing is committed and
-    the exit code is 3.
+    the exit code is 3. Stopped or killed while it applies what it has solved, it can be continued with --resume, within
+    a week and until another relcal has solved.
     """
     from skydb.calib.relcal import relcal
 
-    with steps() as show:
+    if not resume:
+        _tell_unfinished(db, "is given up as soon as this one has solved; to go on with it instead")
+    with _telling_what_is_kept(db), steps() as show:
         report = relcal(
             db, mode=mode, bands=bands, max_mag_err=max_mag_err, brightest=brightest,
-            exclude_photflags=exclude_photflags, allow_poor=allow_poor, dry_run=dry_run, workers=workers,
-            cluster=cluster, progress=show, on_pass=_print_pass,
+            exclude_photflags=exclude_photflags, allow_poor=allow_poor, dry_run=dry_run, resume=resume,
+            workers=workers, cluster=cluster, progress=show, on_pass=_print_pass,
         )  # fmt: skip
     emit(report.as_dict() if as_json else report.text(), as_json=as_json)
     return 0 if report.n_solved else 3
+
+
+@contextmanager
+def _telling_what_is_kept(db: str) -> Iterator[None]:
+    """Say, if the block fails, what can be continued."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            _tell_unfinished(db, "is kept for a week; to go on")
+        raise
+
+
+def _tell_unfinished(db: str, what: str) -> None:
+    """Name the relcal that was cut short, if there is one."""
+    from skydb import database
+    from skydb.calib.relcal import unfinished_relcal
+
+    job = unfinished_relcal(database.open(db).root)
+    if job:
+        click.echo(f"skydb: {job}, {what}: skydb relcal {shlex.quote(db)} --resume", err=True)
 
 
 def _print_pass(line: PassLine) -> None:
