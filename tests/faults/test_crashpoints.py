@@ -57,6 +57,7 @@ def test_killed_at_every_passing_of_every_point(story: Story, step: str) -> None
 @pytest.mark.parametrize("point", ["store.noted", "file.filled", "file.renamed", "store.stored"])
 @pytest.mark.parametrize("step", ["relcal", "batches"])
 def test_worker_that_is_killed_fails_its_verb_and_nothing_else(story: Story, step: str, point: str) -> None:
-    ran = story.disturbed(step, crash=f"{point}:1", workers=2)
+    own = 4 if step == "relcal" and point.startswith("file") else 0  # what an apply keeps of itself, first
+    ran = story.disturbed(step, crash=f"{point}:{own + 1}", workers=2)
     assert "a worker process died" in ran.get("refused", ""), ran
     assert story.check(step, ran) is None
