@@ -18,7 +18,7 @@ def refresh(
     db: Database | str | PathLike[str], *, every: bool = False, workers: Workers = None,
     cluster: object = None, progress: Progress | None = None,
 ) -> int | None:  # fmt: skip
-    """Derive `objects` and `object_bands` of the cells that wait for it, in one commit.
+    """Derive `objects` and `object_bands` of the cells that wait for it, in one commit for every 2,000 cells.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ from skydb.store.parquet import read_file
 from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch, sweep
 from skydb.store.snapshot import Snapshot
+from skydb.store.stretches import Stretch, cells_in, stretches
 from skydb.store.unfinished import Unfinished
 
 from .apply import RAW_COLUMNS, ImageTerms, calibrate_rows
@@ -164,29 +165,34 @@ def refresh(
     snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], *, executor: Executor,
     every: bool = False, progress: Progress | None = None,
 ) -> int | None:  # fmt: skip
-    """Derive the tables of cells that wait for it (or of `every` cell) and commit; None when nothing was to do.
+    """Derive the tables of cells that wait for it (or of `every` cell), in one commit for each stretch of sky.
+
+    Returns the last one's snapshot; None when nothing was to do.
 
     Raises
     ------
     CommitConflict
         Other writers changed the cells again and again.
     """
-    rewriting = Rewriting[RewrittenCell](executor, progress)
-    root = snapshot_now().root
-    with scratch(root) as place:
+    first, last = snapshot_now(), None
+    chosen = [c for c in first.cells() if c.stale or every]
+    with scratch(first.root) as place:
+        for stretch, show in stretches(chosen, progress):
+            rewriting = Rewriting[RewrittenCell](executor, show)
 
-        def attempt() -> int | None:
-            snapshot = snapshot_now()
-            cells = [c for c in snapshot.cells() if c.stale or every]
-            written = rewriting.run(snapshot, cells, partial(refresh_cell, task=_task(snapshot, place)))
-            if not written:
-                return None
-            reached("refresh.written")
-            sky = sky_of([w.cell for w in written])
-            return commit(Changes(
-                "refresh", "refresh", snapshot.id, adds=tuple(f for w in written for f in w.adds),
-                replaces=tuple(n for w in written for n in w.replaces), cells=tuple(w.cell for w in written),
-                reads=sky, writes=sky, uses_calibration=True,
-            ))  # fmt: skip
+            def attempt(stretch: Stretch = stretch, rewriting: Rewriting[RewrittenCell] = rewriting) -> int | None:
+                snapshot = snapshot_now()
+                cells = [c for c in cells_in(snapshot, stretch) if c.stale or every]
+                written = rewriting.run(snapshot, cells, partial(refresh_cell, task=_task(snapshot, place)))
+                if not written:
+                    return None
+                reached("refresh.written")
+                sky = sky_of([w.cell for w in written])
+                return commit(Changes(
+                    "refresh", "refresh", snapshot.id, adds=tuple(f for w in written for f in w.adds),
+                    replaces=tuple(n for w in written for n in w.replaces), cells=tuple(w.cell for w in written),
+                    reads=sky, writes=sky, uses_calibration=True,
+                ))  # fmt: skip
 
-        return until_committed(root, attempt)
+            last = until_committed(first.root, attempt) or last
+    return last

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,7 @@ from .parquet import read_file, sort_rows
 from .retries import until_committed
 from .scratch import Scratch, scratch
 from .snapshot import Snapshot
+from .stretches import Stretch, cells_in, stretches
 
 DEEPEST_ORDER = 14
 DELTAS_ALLOWED = 8
@@ -55,18 +57,21 @@ class Compacted:
     replaces: tuple[str, ...]
 
 
-def cells_to_compact(snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int = DELTAS_ALLOWED) -> list[Cell]:
-    """Return the cells that hold too many rows or too many files."""
+def cells_to_compact(
+    snapshot: Snapshot, cell_rows: int, *, deltas_allowed: int = DELTAS_ALLOWED, among: Sequence[Cell] | None = None
+) -> list[Cell]:
+    """Return the cells, of all or `among` some, that hold too many rows or too many files."""
     rows: defaultdict[tuple[int | None, int | None], Counter[str]] = defaultdict(Counter)
     many: set[tuple[int | None, int | None]] = set()
     for name in ("measurements", *snapshot.declared):
         files = Counter[tuple[int | None, int | None]]()
-        for file in snapshot.files(name):
+        found = snapshot.files(name) if among is None else chain(*snapshot.files_of_cells(name, among))
+        for file in found:
             rows[file.norder, file.npix][name] += file.rows
             files[file.norder, file.npix] += 1
         many |= {key for key, count in files.items() if count > deltas_allowed}
     return [
-        c for c in snapshot.cells()
+        c for c in (snapshot.cells() if among is None else among)
         if c.key in many or (c.norder < DEEPEST_ORDER and _too_much(rows[c.key], snapshot, cell_rows))
     ]  # fmt: skip
 
@@ -176,34 +181,42 @@ def compact(
     executor: Executor,
     progress: Progress | None = None,
 ) -> int | None:
-    """Compact some cells (None: those that need it) and the global tables as one commit.
+    """Compact some cells (None: those that need it) and the global tables, in one commit for each stretch of sky.
 
-    Returns its snapshot, None if nothing was to do.
+    Returns the last one's snapshot, None if nothing was to do.
 
     Raises
     ------
     CommitConflict
         Other writers changed the cells again and again.
     """  # fmt: skip
-    with scratch(snapshot_now().root) as place:
+    first, last = snapshot_now(), None
+    wanted = None if cells is None else {c.key for c in cells}
+    chosen = cells_to_compact(first, cell_rows) if cells is None else cells
+    with scratch(first.root) as place:
 
-        def attempt() -> int | None:
+        def attempt(stretch: Stretch, show: Progress | None) -> int | None:
             snapshot = snapshot_now()
-            wanted = None if cells is None else {c.key for c in cells}
-            chosen = (
-                cells_to_compact(snapshot, cell_rows) if wanted is None
-                else [c for c in snapshot.cells() if c.key in wanted]
+            there = cells_in(snapshot, stretch)
+            todo = (
+                cells_to_compact(snapshot, cell_rows, among=there) if wanted is None
+                else [c for c in there if c.key in wanted]
             )
             folded = list(_fold_globals(snapshot, place))
-            if not chosen and not folded:
+            if not todo and not folded:
                 return None
             task = partial(compact_cell, snapshot=snapshot, place=place, cell_rows=cell_rows)
-            done = list(map_cells(executor, task, snapshot, chosen, progress=progress))
+            done = list(map_cells(executor, task, snapshot, todo, progress=show))
             reached("compact.written")
             return commit(_changes(snapshot, done, folded))
 
-        root = snapshot_now().root
-        return until_committed(root, attempt, after_conflict=lambda: drop_uncommitted(root, place.path))
+        for stretch, show in (*stretches(chosen, progress),) or ((NOWHERE, None),):
+            made = until_committed(
+                first.root, partial(attempt, stretch, show),
+                after_conflict=partial(drop_uncommitted, first.root, place.path),
+            )  # fmt: skip
+            last = made or last
+    return last
 
 
 def _changes(
