@@ -17,6 +17,7 @@ import pytest
 from skydb import database
 from skydb.database import Database
 from skydb.ingest.addstar import addstar
+from skydb.store.unfinished import unfinished_jobs
 from tests.ingest.skies import assert_same, check_nothing_is_left_over, contents, new_database, stored_files
 from tests.ingest.skies import write_night as night_of
 
@@ -93,16 +94,30 @@ def test_interrupted_addstar_leaves_the_last_snapshot_and_nothing_else(db: Datab
 
 
 @pytest.mark.slow
-def test_interrupted_relcal_leaves_the_last_snapshot_and_nothing_else(db: Database, night: list[Path]) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopped_relcal_leaves_the_last_snapshot_and_is_resumed(
+    db: Database, night: list[Path], tmp_path: Path, how: signal.Signals
+) -> None:
     addstar(db, night, workers=1)
+    undisturbed = database.open(shutil.copytree(db.root, tmp_path / "undisturbed.sky"))
+    words = ("--exclude-photflags", "0", "--max-mag-err", "1")
+    with started(undisturbed, "relcal", *words) as run:
+        assert run.wait() == 0, run.communicate()
     head, before, there = db.snapshot().id, contents(db), stored_files(db)
-    with started(db, "relcal", "--exclude-photflags", "0", "--max-mag-err", "1") as run:
-        wait_for(lambda: len(stored_files(db) - there) >= 2, run)
-        assert interrupt(run) == "skydb: interrupted"
-    assert run.returncode == 130
+    with started(db, "relcal", *words) as run:
+        wait_for(lambda: len(stored_files(db) - there) >= 4, run)
+        os.killpg(run.pid, how)
+        said = run.communicate()[1]
+    assert run.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
     opened = database.open(db.root)
     assert opened.snapshot().id == head
     assert_same(contents(opened), before)
+    (job,) = unfinished_jobs(db.root)
+    assert job.n_done >= 1
+    assert how == signal.SIGKILL or f"is kept for a week; to go on: skydb relcal {db.root} --resume" in said
+    with started(db, "relcal", "--resume") as run:
+        assert run.wait() == 0, run.communicate()
+    assert_same(contents(opened), contents(undisturbed))
     check_nothing_is_left_over(opened)
 
 
