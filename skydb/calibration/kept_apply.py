@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skydb import __version__
 from skydb.errors import SkydbError
 from skydb.store.cells import Cell
 from skydb.store.changes import Calibration
@@ -25,7 +26,7 @@ from skydb.store.layout import new_name
 from skydb.store.notes import names_noted_in
 from skydb.store.snapshot import Snapshot
 from skydb.store.transfer import bytes_at
-from skydb.store.unfinished import Journal, Unfinished, describe_job
+from skydb.store.unfinished import Journal, Unfinished, about_job, describe_job
 
 from .apply import ImageTerms
 from .rewriting import Done, RewrittenCell
@@ -56,7 +57,7 @@ class KeptApply:
     def describe(self, solved: Solved, n_cells: int) -> None:
         """Keep the solution; from now on the job can be continued."""
         _write(self._folder / _SOLUTION, solved.rows)
-        about = {"calibration": asdict(solved.calibration), "base": solved.base}
+        about = {"calibration": asdict(solved.calibration), "base": solved.base, "version": __version__}
         describe_job(self._folder, solved.calibration.kind, solved.command, n_cells, now(), about)
 
     def begin(self, images: ImageTerms, photcodes: pa.Table) -> tuple[str, set[str]]:
@@ -91,8 +92,11 @@ class KeptApply:
     def done(self, snapshot: Snapshot) -> Iterator[Done[RewrittenCell]]:
         """Yield the cells that are done and whose new files are still there, for a commit on top of a snapshot.
 
-        A file without its note, which a power cut may have taken, could be collected before it is committed.
+        Another version of skydb may have calibrated otherwise. A file without its note, which a power cut may have
+        taken, could be collected before it is committed.
         """
+        if about_job(self._folder).get("version") != __version__:
+            return
         noted, is_writable = names_noted_in(self._folder), cache(lambda host: _is_writable(snapshot.storage, host))
         for terms, inputs, cell, adds, replaces in self._journal:
             made = RewrittenCell(Cell(*cell), tuple(DataFile(*file) for file in adds), tuple(replaces))
@@ -120,9 +124,9 @@ def _is_writable(storage: Storage, host: str) -> bool:
 
 
 def _is_whole(storage: Storage, file: DataFile, host: str) -> bool:
-    with suppress(SkydbError, OSError):
-        return bytes_at(storage.place(host, file.path)) == file.bytes
-    return False
+    """Say whether a copy is there; behind a URL that is not asked, a request for each file."""
+    place = storage.place(host, file.path)
+    return not place.is_local or bytes_at(place) == file.bytes
 
 
 def _write(path: Path, table: pa.Table) -> None:

@@ -114,7 +114,9 @@ def finish_apply(
     BusyError
         Somebody else continues it.
     """
-    with scratch(snapshot_now().root, unfinished=job.folder) as place:
+    root = snapshot_now().root
+    with scratch(root, unfinished=job.folder) as place:
+        sweep(root, overtaken=job.kind)
         return _apply(snapshot_now, commit, kept_solution(job), fill, place, executor, progress)
 
 

@@ -78,9 +78,9 @@ class Rewriting(Generic[Made]):
 
 
 def _inputs_of(snapshot: Snapshot, cell: Cell) -> tuple[str, ...]:
-    """Return where a cell's files go, and the names of those that it is made from."""
-    tables = ("measurements", "measurements_cal", "objects", "object_seeds", *snapshot.declared)
-    names = (f.name for t in tables for f in snapshot.files(t, cell))
+    """Return where a cell's files go, and the names of all that it has, which the new ones are made from or replace."""
+    tables = (name for name, table in snapshot.tables.items() if table.kind == "sky")
+    names = (f.name for name in tables for f in snapshot.files(name, cell))
     return cell.host, host_of_copy(snapshot.storage, cell.host, str(cell)) or "", *names
 
 

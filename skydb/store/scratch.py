@@ -12,6 +12,7 @@ that of a job that was killed: the next job to write clears it up, unless the jo
 from __future__ import annotations
 
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,7 +27,7 @@ from .cells import LOCAL, Cell
 from .crashpoints import reached
 from .files import DataFile, make_directory
 from .layout import WORK, data_path, new_name
-from .locks import alone, shared, wait_alone
+from .locks import POLL_SECONDS, alone, shared, wait_alone, waiting
 from .manifest import require_own_catalog
 from .notes import NOTE, drop_uncommitted, noted
 from .parquet import store_rows
@@ -35,6 +36,9 @@ from .roots import Place
 from .snapshot import Snapshot
 from .transfer import copy_whole, is_whole, put_file
 from .unfinished import JOB, is_kept, kind_of, renew
+
+TAKEN_UP_SECONDS = 5.0
+"""How long a job that is to be continued is waited for: workers of one that was killed may store a last file."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,21 @@ def _new_folder(parent: Path, held: ExitStack) -> tuple[Path, int]:
 
 def _taken_up(folder: Path, held: ExitStack) -> tuple[Path, int]:
     """Hold the folder of a job that was cut short; nobody clears it up or takes it up meanwhile."""
-    with alone(folder) as left:
-        if not left or not held.enter_context(alone(folder / JOB)):
-            raise BusyError("another process works on this job", str(folder), "wait until it has ended")
-        renew(folder)
-    return folder, held.enter_context(shared(folder))
+    busy = BusyError("another process works on this job, or has just ended it", str(folder), "wait, and look again")
+    until = time.monotonic() + TAKEN_UP_SECONDS
+    try:
+        with waiting(folder, TAKEN_UP_SECONDS, alone=True) as left:
+            if not left or not held.enter_context(alone(folder / JOB)):
+                raise busy
+            renew(folder)
+        while True:
+            with suppress(FileNotFoundError):  # somebody looks whether it is held
+                return folder, held.enter_context(shared(folder))
+            if time.monotonic() > until or not folder.exists():
+                raise busy
+            time.sleep(POLL_SECONDS)
+    except FileNotFoundError:
+        raise busy from None
 
 
 def _end(root: Path, folder: Path, handle: int, *, again: bool = False) -> None:

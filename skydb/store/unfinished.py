@@ -23,13 +23,15 @@ from skydb.errors import SkydbError
 from .crashpoints import reached
 from .files import write_durably
 from .layout import WORK
-from .locks import alone
+from .locks import waiting
 from .notes import known_hosts, names_noted_in
 
 JOB = "job.json"
 DONE = "done.jsonl"
 KEPT = timedelta(days=7)
 """How long after its last start a job can be continued."""
+LOOKED_AT_SECONDS = 0.05
+"""How long a folder is waited for that somebody holds: others who look at it hold it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,17 @@ def kind_of(folder: Path) -> str | None:
     return str(job["kind"]) if job else None
 
 
+def about_job(folder: Path) -> dict[str, Any]:
+    """Return what the job of a folder has written down of itself, besides what every job does."""
+    job = _described(folder)
+    return dict(job["about"]) if job else {}
+
+
 def unfinished_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
     """Return the jobs of a kind, or of all, that were cut short and that nobody continues yet; the newest last."""
     found = []
     for folder in (root / WORK).glob("*/"):
-        with suppress(OSError, SkydbError), alone(folder) as left:
+        with suppress(OSError, SkydbError), waiting(folder, LOOKED_AT_SECONDS, alone=True) as left:
             job = _described(folder) if left and is_kept(root, folder) else None
             if job and kind in (None, job["kind"]):
                 found.append(Unfinished(folder, n_done=sum(1 for _ in Journal(folder)), **job))

@@ -30,7 +30,7 @@ from skydb.parallel.executor import SerialExecutor
 from skydb.photcodes import import_photcodes
 from skydb.store import unfinished
 from skydb.store.cells import Cell
-from skydb.store.changes import Calibration
+from skydb.store.changes import Calibration, Changes
 from skydb.store.collect import collect
 from skydb.store.compact import compact
 from skydb.store.history import catalog_table, summary
@@ -282,6 +282,44 @@ def test_calibration_that_does_not_get_so_far_takes_nobodys_place(db: Database) 
     kill(db)
     assert killed_at("job.opened:1", lambda: apply(db))
     assert [job.n_done for job in unfinished_jobs(db.root)] == [DONE_BEFORE]
+
+
+def test_other_version_of_skydb_does_all_again(db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = undisturbed(db, tmp_path)
+    kill(db)
+    monkeypatch.setattr(kept_apply, "__version__", "99.0")
+    with counted() as done:
+        go_on(db)
+    assert len(done) == cells_of(db)
+    check_finished(db, expected)
+
+
+def test_of_two_that_wait_only_the_newer_can_be_continued(db: Database, tmp_path: Path) -> None:
+    """As after a kill between saying what the newer one is and giving up the older one."""
+    kill(db)
+    assert killed_at("job.described:1", lambda: apply(db, 0.5))
+    assert [job.n_done for job in unfinished_jobs(db.root)] == [DONE_BEFORE, 0]
+    go_on(db)
+    assert unfinished_jobs(db.root) == []
+    held = contents(db)
+    apply(db, 0.0)
+    assert_same(contents(db), held)
+    check_nothing_is_left_over(db)
+
+
+def test_bands_that_were_derived_anew_alone_have_their_cell_done_again(db: Database) -> None:
+    """Another file of one derived table: what was made would end the old one, which is no more."""
+    kill(db)
+    snapshot = db.snapshot()
+    words = next(iter(unfinished.Journal(unfinished_jobs(db.root)[0].folder)))
+    cell = next(c for c in snapshot.cells() if c.key == (words[2][0], words[2][1]))
+    (old,) = snapshot.files("object_bands", cell)
+    with scratch(db.root) as place:
+        new = place.store(snapshot, snapshot.read_cell("object_bands", cell), "object_bands", cell=cell)
+        db.commit(Changes("repair", "repair", snapshot.id, adds=(new,), replaces=(old.name,)))
+    with counted() as done:
+        go_on(db)
+    assert len(done) == cells_of(db) - DONE_BEFORE + 1
 
 
 def test_it_is_given_up_after_a_week(db: Database) -> None:
