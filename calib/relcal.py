@@ -15,7 +15,7 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 
-from skydb.calibration.kept_apply import Solved, kept_solution
+from skydb.calibration.kept_apply import Solved, kept_calibration
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.recalibrate import apply_to_all, finish_apply
 from skydb.database import Database
@@ -25,7 +25,7 @@ from skydb.parallel.executor import Executor, Workers
 from skydb.store.carried import map_cells
 from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
-from skydb.store.scratch import scratch
+from skydb.store.scratch import scratch, sweep
 from skydb.store.snapshot import Snapshot
 from skydb.store.unfinished import Unfinished, unfinished_jobs
 
@@ -164,6 +164,16 @@ def unfinished_relcal(root: Path) -> Unfinished | None:
     return next(reversed(unfinished_jobs(root, KIND)), None)
 
 
+def discard_unfinished(db: Database | str | PathLike[str]) -> Unfinished | None:
+    """Give up the relcal of a database that was cut short, with what it had done; returns it, if there was one."""
+    from skydb import database
+
+    root = (db if isinstance(db, Database) else database.open(db)).root
+    job = unfinished_relcal(root)
+    sweep(root, overtaken=KIND)
+    return job
+
+
 def _resumed(db: Database, options: RelcalOptions, executor: Executor, progress: StepProgress | None) -> RelcalReport:
     """Apply what was solved before."""
     if options != RelcalOptions(None, SelectionRules(), None, None, ZeroPointRules(), False):
@@ -171,10 +181,10 @@ def _resumed(db: Database, options: RelcalOptions, executor: Executor, progress:
     job = unfinished_relcal(db.root)
     if job is None:
         raise UsageError("no relcal of it was cut short", str(db.root), "run `skydb relcal` without --resume")
-    solved, steps = kept_solution(job), Steps(progress)
+    steps = Steps(progress)
+    report = report_of_calibration(kept_calibration(job).report, job.about["base"], steps.seconds)
     with steps.step("apply") as show:
         number = finish_apply(db.snapshot, db.commit, job, images_cal_rows, executor=executor, progress=show)
-    report = report_of_calibration(solved.calibration.report, solved.base, steps.seconds)
     return replace(report, snapshot=number, calibration=db.snapshot(number).calibration_id)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,14 +20,13 @@ from skydb import __version__
 from skydb.errors import SkydbError
 from skydb.store.cells import Cell
 from skydb.store.changes import Calibration
-from skydb.store.commit import now
 from skydb.store.files import DataFile, write_durably
 from skydb.store.hosts import Storage
 from skydb.store.layout import new_name
 from skydb.store.notes import names_noted_in
 from skydb.store.snapshot import Snapshot
 from skydb.store.transfer import bytes_at
-from skydb.store.unfinished import Journal, Unfinished, about_job, describe_job
+from skydb.store.unfinished import Journal, Unfinished, describe_job
 
 from .apply import ImageTerms
 from .rewriting import Done, RewrittenCell
@@ -54,19 +54,27 @@ class KeptApply:
         """Keep it in a job's folder."""
         self._folder, self._journal = folder, Journal(folder)
 
-    def describe(self, solved: Solved, n_cells: int) -> None:
-        """Keep the solution; from now on the job can be continued."""
+    def describe(self, solved: Solved, head: int, n_cells: int) -> None:
+        """Keep the solution; from now on the job can be continued. `head` is the newest snapshot."""
         _write(self._folder / _SOLUTION, solved.rows)
-        about = {"calibration": asdict(solved.calibration), "base": solved.base, "version": __version__}
-        describe_job(self._folder, solved.calibration.kind, solved.command, n_cells, now(), about)
+        describe_job(
+            self._folder, kind=solved.calibration.kind, command=solved.command, head=head, n_cells=n_cells,
+            about={"calibration": asdict(solved.calibration), "base": solved.base},
+        )  # fmt: skip
 
     def begin(self, images: ImageTerms, photcodes: pa.Table) -> tuple[str, set[str]]:
-        """Keep the terms of an attempt; returns their name, and those of all that agree with them, these included."""
-        name = new_name()
-        agreeing = {other for other in self._names() if self._agrees(other, images, photcodes)}
-        write_durably(self.images_path(name), images.save)
-        _write(self._folder / f"{name}{_PHOTCODES}", photcodes)
-        return name, agreeing | {name}
+        """Keep the terms of an attempt; returns their name, and those of all that agree with them, these included.
+
+        Terms are of one version of skydb: another one may calibrate otherwise.
+        """
+        photcodes = photcodes.replace_schema_metadata({"skydb": __version__})
+        agreeing = {name: same for name in self._names() if (same := self._same(name, images, photcodes)) is not None}
+        name = next((name for name, is_all in agreeing.items() if is_all), None)
+        if name is None:
+            name = new_name()
+            write_durably(self.images_path(name), images.save)
+            _write(self._folder / f"{name}{_PHOTCODES}", photcodes)
+        return name, agreeing.keys() | {name}
 
     def images_path(self, name: str) -> Path:
         """Return where the images' terms of an attempt are."""
@@ -75,44 +83,49 @@ class KeptApply:
     def _names(self) -> list[str]:
         return [path.name.removesuffix(_PHOTCODES) for path in self._folder.glob(f"*{_PHOTCODES}")]
 
-    def _agrees(self, name: str, images: ImageTerms, photcodes: pa.Table) -> bool:
-        """Say whether what both know is the same: a cell that was done under those terms knew of no more."""
+    def _same(self, name: str, images: ImageTerms, photcodes: pa.Table) -> bool | None:
+        """Say whether earlier terms are the same in all; None: not even in what both know of.
+
+        A cell that was done under those terms knew of no more.
+        """
         with suppress(pa.ArrowInvalid, FileNotFoundError):
-            its = _read(self._folder / f"{name}{_PHOTCODES}")
-            same = photcodes.filter(pc.is_in(photcodes["code"], its["code"].combine_chunks()))
-            return bool(same.equals(its)) and images.agrees(ImageTerms.load(self.images_path(name)))
-        return False
+            codes, terms = _read(self._folder / f"{name}{_PHOTCODES}"), ImageTerms.load(self.images_path(name))
+            both = photcodes.filter(pc.is_in(photcodes["code"], codes["code"].combine_chunks()))
+            if both.equals(codes, check_metadata=True) and images.agrees(terms):
+                return len(codes) == len(photcodes) and np.array_equal(terms.image_id, images.image_id)
+        return None
 
     def keep(self, done: Done[RewrittenCell]) -> None:
         """Keep a cell that is done."""
         made = done.made
         words = [astuple(made.cell), [astuple(file) for file in made.adds], made.replaces]
-        self._journal.add([done.terms, done.inputs, *words])
+        self._journal.add(str(made.cell), [done.terms, done.inputs, *words])
 
     def done(self, snapshot: Snapshot) -> Iterator[Done[RewrittenCell]]:
         """Yield the cells that are done and whose new files are still there, for a commit on top of a snapshot.
 
-        Another version of skydb may have calibrated otherwise. A file without its note, which a power cut may have
-        taken, could be collected before it is committed.
+        A file without its note, which a power cut may have taken, could be collected before it is committed.
         """
-        if about_job(self._folder).get("version") != __version__:
-            return
         noted, is_writable = names_noted_in(self._folder), cache(lambda host: _is_writable(snapshot.storage, host))
         for terms, inputs, cell, adds, replaces in self._journal:
             made = RewrittenCell(Cell(*cell), tuple(DataFile(*file) for file in adds), tuple(replaces))
             copies = [(file, host) for file in made.adds for host in (file.host, file.backup) if host is not None]
             if all(
-                file.name in noted and is_writable(host) and _is_whole(snapshot.storage, file, host)
+                file.name in noted and is_writable(host) and _is_there(snapshot.storage, file, host)
                 for file, host in copies
             ):
                 yield Done(made.cell.key, tuple(inputs), terms, made)
 
 
+def kept_calibration(job: Unfinished) -> Calibration:
+    """Return the row of the calibration that an unfinished job applies."""
+    row = job.about["calibration"]
+    return Calibration(**{**row, "bands": tuple(row["bands"])})
+
+
 def kept_solution(job: Unfinished) -> Solved:
     """Return the solution that an unfinished job applies."""
-    row = job.about["calibration"]
-    calibration = Calibration(**{**row, "bands": tuple(row["bands"])})
-    return Solved(calibration, job.command, job.about["base"], _read(job.folder / _SOLUTION))
+    return Solved(kept_calibration(job), job.command, job.about["base"], _read(job.folder / _SOLUTION))
 
 
 def _is_writable(storage: Storage, host: str) -> bool:
@@ -123,7 +136,7 @@ def _is_writable(storage: Storage, host: str) -> bool:
     return False
 
 
-def _is_whole(storage: Storage, file: DataFile, host: str) -> bool:
+def _is_there(storage: Storage, file: DataFile, host: str) -> bool:
     """Say whether a copy is there; behind a URL that is not asked, a request for each file."""
     place = storage.place(host, file.path)
     return not place.is_local or bytes_at(place) == file.bytes

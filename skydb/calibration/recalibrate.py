@@ -18,9 +18,10 @@ from skydb.store.cells import Cell
 from skydb.store.changes import WHOLE_SKY, Changes
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
+from skydb.store.layout import new_name
 from skydb.store.parquet import read_file
 from skydb.store.retries import until_committed
-from skydb.store.scratch import Scratch, scratch, sweep
+from skydb.store.scratch import Scratch, scratch, sweep, working_on
 from skydb.store.snapshot import Snapshot
 from skydb.store.stretches import Stretch, cells_in, stretches
 from skydb.store.unfinished import Unfinished
@@ -96,9 +97,10 @@ def apply_to_all(
     """
     snapshot = snapshot_now()
     with scratch(snapshot.root) as place:
-        KeptApply(place.path).describe(solved, len(snapshot.cells()))
-        sweep(snapshot.root, overtaken=solved.calibration.kind)
-        return _apply(snapshot_now, commit, solved, fill, place, executor, progress)
+        KeptApply(place.path).describe(solved, snapshot.id, len(snapshot.cells()))
+        with working_on(place.path):
+            sweep(snapshot.root, overtaken=solved.calibration.kind)
+            return _apply(snapshot_now, commit, solved, fill, place, executor, progress)
 
 
 def finish_apply(
@@ -127,6 +129,7 @@ def _apply(
     kept, root = KeptApply(place.path), snapshot_now().root
     rewriting = Rewriting[RewrittenCell](executor, progress, keep=kept.keep)
     rewriting.take_up(kept.done(snapshot_now()))
+    sources = _Sources(place)
 
     def attempt() -> int:
         snapshot = snapshot_now()
@@ -134,7 +137,7 @@ def _apply(
         images = snapshot.read_global("images", ["image_id", "kind", "exptime", "airmass"])
         name, agreeing = kept.begin(ImageTerms.of(images, images_cal), snapshot.read_global("photcodes"))
         rewriting.begin(name, agreeing)
-        recalibrate = partial(recalibrate_cell, task=_task(snapshot, place, kept.images_path(name)))
+        recalibrate = partial(recalibrate_cell, task=_task(snapshot, place, sources, kept.images_path(name)))
         written = rewriting.run(snapshot, snapshot.cells(), recalibrate)
         added = place.store(snapshot, images_cal, "images_cal")
         reached("apply.written")
@@ -143,12 +146,26 @@ def _apply(
     return until_committed(root, attempt)
 
 
-def _task(snapshot: Snapshot, place: Scratch, images: Path | None = None) -> RecalibrateTask:
-    """Put what tasks read of images where they map it; a refresh needs no terms, only the images' kinds."""
-    sources = place.path / f"sources-{snapshot.id}.arrow"
-    ImageSources.stored(snapshot).save(sources)
-    terms = PhotcodeTerms.from_table(snapshot.read_global("photcodes"))
-    return RecalibrateTask(snapshot, place, images or sources, sources, terms)
+class _Sources:
+    """The images' kinds where tasks map them, written once for the same images."""
+
+    def __init__(self, place: Scratch) -> None:
+        self._place = place
+        self._path, self._files = place.path, [""]
+
+    def of(self, snapshot: Snapshot) -> Path:
+        """Return where those of a snapshot's images are."""
+        files = [f.name for f in snapshot.files("images")]
+        if files != self._files:
+            self._path, self._files = self._place.path / f"{new_name()}.sources.arrow", files
+            ImageSources.stored(snapshot).save(self._path)
+        return self._path
+
+
+def _task(snapshot: Snapshot, place: Scratch, sources: _Sources, images: Path | None = None) -> RecalibrateTask:
+    """Return what all cells' tasks share; a refresh needs no terms, only the images' kinds."""
+    terms, path = PhotcodeTerms.from_table(snapshot.read_global("photcodes")), sources.of(snapshot)
+    return RecalibrateTask(snapshot, place, images or path, path, terms)
 
 
 def _changes(snapshot: Snapshot, solved: Solved, written: Sequence[RewrittenCell], images_cal: DataFile) -> Changes:
@@ -179,13 +196,14 @@ def refresh(
     first, last = snapshot_now(), None
     chosen = [c for c in first.cells() if c.stale or every]
     with scratch(first.root) as place:
+        sources = _Sources(place)
         for stretch, show in stretches(chosen, progress):
             rewriting = Rewriting[RewrittenCell](executor, show)
 
             def attempt(stretch: Stretch = stretch, rewriting: Rewriting[RewrittenCell] = rewriting) -> int | None:
                 snapshot = snapshot_now()
                 cells = [c for c in cells_in(snapshot, stretch) if c.stale or every]
-                written = rewriting.run(snapshot, cells, partial(refresh_cell, task=_task(snapshot, place)))
+                written = rewriting.run(snapshot, cells, partial(refresh_cell, task=_task(snapshot, place, sources)))
                 if not written:
                     return None
                 reached("refresh.written")

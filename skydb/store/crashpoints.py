@@ -15,7 +15,7 @@ POINTS = (
     # creating a database: its parts are built aside, then moved into place, the catalog last
     "create.begun", "create.built", "create.moved",
     # a job's folder in work/
-    "job.opened", "job.described", "job.item-done", "job.ending", "job.renamed", "job.emptied", "job.files-dropped",
+    "job.opened", "job.described", "job.cell-done", "job.ending", "job.renamed", "job.emptied", "job.files-dropped",
     # a data file of a job: its note, then the file
     "store.noted", "store.stored",
     # any durable file: data, manifests, published tags

@@ -34,7 +34,9 @@ from .transfer import bytes_at, remove_copy
 from .turns import only_mover
 
 AT_ONCE = 1_000
-"""Copies removed in one transaction, while which nobody can commit; and files asked for in one question."""
+"""Copies removed in one transaction, while which nobody can commit."""
+LOOKED_AT_ONCE = 100_000
+"""Files looked for in the catalog, and among the notes of all jobs, at once."""
 SETTLING = timedelta(hours=1)
 """Age below which nothing is taken for left over that somebody may be writing without a note."""
 
@@ -232,7 +234,7 @@ def left_over(root: Path, before: datetime | None = None) -> Iterator[LeftOver]:
     """Yield the files below data/, of all hosts, that nothing names; of those older than some time, if one is given."""
     for folder in own_folders(root):
         listed = _listed(folder, before)
-        while batch := list(islice(listed, AT_ONCE)):
+        while batch := list(islice(listed, LOOKED_AT_ONCE)):
             yield from _unnamed(root, folder, batch)
 
 

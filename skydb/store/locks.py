@@ -75,15 +75,15 @@ def hold_file(path: Path) -> int:
 
 
 @contextmanager
-def waiting(folder: Path, seconds: float, *, alone: bool = False) -> Iterator[bool]:
-    """Hold a folder, together with others or alone, as soon as it is free; yields whether it was in time.
+def waiting(path: Path, seconds: float, *, alone: bool = False) -> Iterator[bool]:
+    """Hold a folder, or a file, together with others or alone, as soon as it is free; yields whether it was in time.
 
     Raises
     ------
     FileNotFoundError
-        The folder is not there.
+        It is not there.
     """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = os.open(path, os.O_RDONLY)
     kind, until = fcntl.LOCK_EX if alone else fcntl.LOCK_SH, time.monotonic() + seconds
     try:
         while not (taken := _taken(handle, kind)) and time.monotonic() < until:

@@ -35,10 +35,12 @@ from .placement import host_of_copy
 from .roots import Place
 from .snapshot import Snapshot
 from .transfer import copy_whole, is_whole, put_file
-from .unfinished import JOB, is_kept, kind_of, renew
+from .unfinished import JOB, is_kept, kind_of
 
-TAKEN_UP_SECONDS = 5.0
-"""How long a job that is to be continued is waited for: workers of one that was killed may store a last file."""
+TAKEN_UP_SECONDS = 60.0
+"""How long the workers of a job that is to be continued are waited for: they may store a last file."""
+LOOKED_AT_SECONDS = 1.0
+"""How long a job is waited for that somebody looks at."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def scratch(root: Path, *, unfinished: Path | None = None) -> Iterator[Scratch]:
             try:
                 yield Scratch(folder)
             except BaseException as error:
-                _end(root, folder, handle, again=not is_of_full_disk(error))
+                _end(root, folder, handle, keep=not is_of_full_disk(error))
                 raise
             _end(root, folder, handle)
 
@@ -170,31 +172,45 @@ def _new_folder(parent: Path, held: ExitStack) -> tuple[Path, int]:
 def _taken_up(folder: Path, held: ExitStack) -> tuple[Path, int]:
     """Hold the folder of a job that was cut short; nobody clears it up or takes it up meanwhile."""
     busy = BusyError("another process works on this job, or has just ended it", str(folder), "wait, and look again")
-    until = time.monotonic() + TAKEN_UP_SECONDS
     try:
+        held.enter_context(working_on(folder))
         with waiting(folder, TAKEN_UP_SECONDS, alone=True) as left:
-            if not left or not held.enter_context(alone(folder / JOB)):
+            if not left:
                 raise busy
-            renew(folder)
-        while True:
+        until = time.monotonic() + TAKEN_UP_SECONDS
+        while time.monotonic() < until and folder.exists():
             with suppress(FileNotFoundError):  # somebody looks whether it is held
                 return folder, held.enter_context(shared(folder))
-            if time.monotonic() > until or not folder.exists():
-                raise busy
             time.sleep(POLL_SECONDS)
     except FileNotFoundError:
         raise busy from None
+    raise busy
 
 
-def _end(root: Path, folder: Path, handle: int, *, again: bool = False) -> None:
-    """Clear up after a job, unless it is to be done `again` and can be continued.
+@contextmanager
+def working_on(folder: Path) -> Iterator[None]:
+    """Be the one who works on a job that is described.
+
+    Raises
+    ------
+    BusyError
+        Somebody else is.
+    """
+    with waiting(folder / JOB, LOOKED_AT_SECONDS, alone=True) as ours:
+        if not ours:
+            raise BusyError("another process works on this job", str(folder), "wait until it has ended")
+        yield
+
+
+def _end(root: Path, folder: Path, handle: int, *, keep: bool = False) -> None:
+    """Clear up after a job, unless it is to be kept and can be continued.
 
     Where the disk does not let it, the folder is left to the next job.
     """
     ended = folder.with_name(f"{folder.name}.ended")
     reached("job.ending")
     with suppress(OSError, SkydbError):
-        if again and is_kept(root, folder):
+        if keep and is_kept(root, folder):
             return
         folder.rename(ended)  # a task that still runs finds it gone, and stores no more
         reached("job.renamed")
@@ -208,13 +224,20 @@ def sweep(root: Path, *, overtaken: str | None = None) -> None:
     Those that can be continued are kept, but for those of a kind that is `overtaken`.
     """
     for folder in (root / WORK).glob("*/"):
-        with suppress(OSError, SkydbError), alone(folder) as left:
-            if left and (not is_kept(root, folder) or kind_of(folder) == overtaken):
-                _clear(root, folder)
+        with suppress(OSError, SkydbError):
+            if not _stays(root, folder, overtaken):
+                with alone(folder) as left:
+                    if left and not _stays(root, folder, overtaken):
+                        _clear(root, folder)
+
+
+def _stays(root: Path, folder: Path, overtaken: str | None) -> bool:
+    return is_kept(root, folder) and (overtaken is None or kind_of(folder) != overtaken)
 
 
 def _clear(root: Path, folder: Path) -> None:
     """Remove a folder and the files noted there that no commit names; what needs no question first, to make room."""
+    (folder / JOB).unlink(missing_ok=True)  # what is cleared up in part can be continued no more
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

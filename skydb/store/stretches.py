@@ -33,11 +33,12 @@ def stretches(cells: Sequence[Cell], progress: Progress | None = None) -> Iterat
 
 
 def cells_in(snapshot: Snapshot, stretch: Stretch) -> list[Cell]:
-    """Return the cells of a snapshot that lie in a stretch: those that it was made of, or what they have split into."""
+    """Return the cells of a snapshot that share sky with a stretch: those that it was made of, or what they became."""
     cells = snapshot.cells()
-    los = np.array([c.lo for c in cells], dtype=np.int64)
-    place = np.searchsorted(stretch[:, 0], los, side="right") - 1
-    inside = (place >= 0) & (los < stretch[place, 1]) if len(stretch) else np.zeros(len(los), np.bool_)
+    los, his = (np.array([getattr(c, name) for c in cells], dtype=np.int64) for name in ("lo", "hi"))
+    place = np.searchsorted(stretch[:, 1], los, side="right")
+    inside = place < len(stretch)
+    inside[inside] = stretch[place[inside], 0] < his[inside]
     return [cells[i] for i in np.flatnonzero(inside).tolist()]
 
 

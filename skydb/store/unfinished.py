@@ -1,56 +1,68 @@
 """Jobs that can be continued: what was cut short stays in its folder in `work/`, with the files that it had stored.
 
-Such a job describes itself in `job.json`, and adds a line to `done.jsonl` for every item that it has done. Killed,
-stopped or failed, it is kept until it is continued, another of its kind takes its place, or a week has passed. A full
-disk ends it, to make room.
+Such a job describes itself in `job.json`, and adds a line to `done.jsonl` for every cell that it has done. Killed,
+stopped or failed, it is kept until it is continued, another of its kind has committed, or it has rested for a week. A
+full disk ends it, to make room. Who works on it holds `job.json` alone.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from skydb.errors import SkydbError
 
+from .catalog import reading
+from .commit import now
 from .crashpoints import reached
 from .files import write_durably
 from .layout import WORK
-from .locks import waiting
-from .notes import known_hosts, names_noted_in
+from .locks import is_held
 
 JOB = "job.json"
 DONE = "done.jsonl"
+FORMAT = 1
 KEPT = timedelta(days=7)
-"""How long after its last start a job can be continued."""
-LOOKED_AT_SECONDS = 0.05
-"""How long a folder is waited for that somebody holds: others who look at it hold it for a moment."""
+"""How long a job that rests can be continued."""
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A job that was cut short: its folder, what it is, and how many of its items it has done.
+    """A job that was cut short.
 
-    `about` is what it has written down of itself, besides.
+    Attributes
+    ----------
+    folder
+        Where it was at work.
+    kind, command
+        Of the commit that it was to make.
+    begun, until
+        When it began, and until when it is kept; UTC, ISO 8601.
+    n_cells, n_done
+        How many cells it had to do, and has done.
+    about
+        What it has written down of itself, besides.
     """
 
     folder: Path
     kind: str
     command: str
     begun: str
-    n_items: int
+    until: str
+    n_cells: int
     n_done: int
     about: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.begun[:16]}Z, {self.n_done} of {self.n_items} cells done"
+        done = f"{self.n_done} of {self.n_cells} cells done"
+        return f"{self.kind} of {self.begun[:16]}Z, {done}, kept until {self.until[:16]}Z"
 
 
 class Journal:
@@ -60,50 +72,65 @@ class Journal:
         """Keep it in a job's folder."""
         self._path = folder / DONE
 
-    def add(self, words: Any) -> None:
-        """Add a line of JSON. It begins a new line itself: the one before may be cut off."""
-        text = json.dumps(words, separators=(",", ":"))
+    def add(self, key: str, words: Any) -> None:
+        """Add a line about a cell. It begins a new line itself: the one before may be cut off."""
+        text = f"{key} {json.dumps(words, separators=(',', ':'))}"
         with self._path.open("a") as file:
             file.write(f"\n{_checked(text)}")
-        reached("job.item-done")
+        reached("job.cell-done")
 
     def __iter__(self) -> Iterator[Any]:
         """Yield what was added."""
+        for text in self._texts():
+            yield json.loads(text.split(" ", 1)[1])
+
+    def keys(self) -> set[str]:
+        """Return the cells that it tells of."""
+        return {text.split(" ", 1)[0] for text in self._texts()}
+
+    def _texts(self) -> Iterator[str]:
         with suppress(FileNotFoundError), self._path.open(errors="replace") as file:
             for line in file:
                 text = line[9:].rstrip("\n")
                 if text and line.startswith(_checked(text)):
-                    yield json.loads(text)
+                    yield text
 
 
 def _checked(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}"
 
 
-def describe_job(folder: Path, kind: str, command: str, n_items: int, begun: str, about: dict[str, Any]) -> None:
-    """Write down what a job is, last of what it takes to continue it: from now on it is kept."""
-    text = json.dumps(
-        {"kind": kind, "command": command, "begun": begun, "n_items": n_items, "about": about}, indent=1
-    )
-    write_durably(folder / JOB, lambda path: path.write_text(text + "\n"))
+def describe_job(
+    folder: Path, *, kind: str, command: str, head: int, n_cells: int, about: dict[str, Any]
+) -> None:  # fmt: skip
+    """Write down what a job is, last of what it takes to continue it: from now on it is kept.
+
+    `head` is the newest snapshot.
+    """
+    words = {
+        "format": FORMAT, "kind": kind, "command": command, "begun": now(), "head": head, "n_cells": n_cells,
+        "about": about,
+    }  # fmt: skip
+    write_durably(folder / JOB, lambda path: path.write_text(json.dumps(words, indent=1) + "\n"))
     reached("job.described")
 
 
 def is_kept(root: Path, folder: Path) -> bool:
-    """Say whether a job that nobody works on can be continued: it is described, not too old, and not committed.
+    """Say whether a job that nobody works on can be continued.
 
-    A job commits all its files at once: when one of them is named, it is done.
+    It is described, has not rested for too long, and none of its kind was committed since it began, itself or another.
 
     Raises
     ------
     SkydbError
         The catalog cannot be asked.
     """
-    try:
-        age = time.time() - (folder / JOB).stat().st_mtime
-    except FileNotFoundError:
+    job = _described(folder)
+    if job is None or not abs(time.time() - _rests_since(folder)) < KEPT.total_seconds():
         return False
-    return age < KEPT.total_seconds() and not known_hosts(root, names_noted_in(folder))
+    with reading(root) as connection:
+        query = "SELECT 1 FROM snapshots WHERE snapshot > ? AND kind = ? LIMIT 1"
+        return connection.execute(query, (job["head"], job["kind"])).fetchone() is None
 
 
 def kind_of(folder: Path) -> str | None:
@@ -112,31 +139,32 @@ def kind_of(folder: Path) -> str | None:
     return str(job["kind"]) if job else None
 
 
-def about_job(folder: Path) -> dict[str, Any]:
-    """Return what the job of a folder has written down of itself, besides what every job does."""
-    job = _described(folder)
-    return dict(job["about"]) if job else {}
-
-
 def unfinished_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
     """Return the jobs of a kind, or of all, that were cut short and that nobody continues yet; the newest last."""
     found = []
     for folder in (root / WORK).glob("*/"):
-        with suppress(OSError, SkydbError), waiting(folder, LOOKED_AT_SECONDS, alone=True) as left:
-            job = _described(folder) if left and is_kept(root, folder) else None
-            if job and kind in (None, job["kind"]):
-                found.append(Unfinished(folder, n_done=sum(1 for _ in Journal(folder)), **job))
+        with suppress(OSError, SkydbError):
+            job = _described(folder)
+            if job and kind in (None, job["kind"]) and not is_held(folder / JOB) and is_kept(root, folder):
+                until = datetime.fromtimestamp(_rests_since(folder), UTC) + KEPT
+                found.append(Unfinished(
+                    folder, job["kind"], job["command"], job["begun"], until.isoformat(timespec="seconds"),
+                    job["n_cells"], len(Journal(folder).keys()), job["about"],
+                ))  # fmt: skip
     return sorted(found, key=lambda job: job.begun)
 
 
 def _described(folder: Path) -> dict[str, Any] | None:
+    """Return what `describe_job` wrote; None where it did not, or another version of skydb otherwise."""
     try:
-        job: dict[str, Any] = json.loads((folder / JOB).read_text())
-    except FileNotFoundError:
+        job = json.loads((folder / JOB).read_text())
+        known = job["format"] == FORMAT and isinstance(job["head"], int)
+        return {**job, "kind": str(job["kind"]), "begun": str(job["begun"])} if known else None
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
-    return job
 
 
-def renew(folder: Path) -> None:
-    """Keep a job for a week from now."""
-    os.utime(folder / JOB)
+def _rests_since(folder: Path) -> float:
+    """Return when a job was described, or did its last cell."""
+    found = [folder / JOB, folder / DONE]
+    return max(path.stat().st_mtime for path in found if path.exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -436,16 +437,33 @@ def test_command_tells_what_can_be_resumed(
         patch.setattr(Database, "commit", interrupted)
         assert cli.main(["relcal", str(db.root), "--workers", "1"]) == 130
     said = capsys.readouterr().err
-    done = f"{n_cells} of {n_cells} cells done, is kept for a week; to go on: skydb relcal {db.root} --resume"
-    assert done in said
+    assert re.search(rf"{n_cells} of {n_cells} cells done, kept until 20\S+Z; to go on: skydb .* --resume", said)
     assert cli.main(["status", str(db.root), "--json"]) == 0
     assert f"{n_cells} of {n_cells} cells done" in json.loads(capsys.readouterr().out)["unfinished"]
+    assert cli.main(["relcal", str(db.root), "--workers", "1", "--bands", "nope"]) == 2
+    said = capsys.readouterr().err
+    assert "this one takes its place when it has solved" in said
+    assert "to go on" not in said
     assert cli.main(["relcal", str(db.root), "--workers", "1", "--dry-run"]) == 0
-    assert f"to go on with it instead: skydb relcal {db.root} --resume" in capsys.readouterr().err
+    assert "takes its place" not in capsys.readouterr().err
     assert cli.main(["relcal", str(db.root), "--workers", "1", "--resume"]) == 0
     assert "applied in snapshot" in capsys.readouterr().out
     assert cli.main(["relcal", str(db.root), "--workers", "1", "--resume"]) == 2
     assert "no relcal of it was cut short" in capsys.readouterr().err
+
+
+def test_command_discards_what_could_be_resumed(
+    pole_cut: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = copy_of(pole_cut, tmp_path)
+    files = files_under(db.root)
+    interrupt(db)
+    assert cli.main(["relcal", str(db.root), "--discard", "--json"]) == 0
+    assert "3 of " in json.loads(capsys.readouterr().out)["discarded"]
+    assert files_under(db.root) == files
+    assert list(db.work.iterdir()) == []
+    assert cli.main(["relcal", str(db.root), "--discard", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"discarded": None}
 
 
 def check_late_images(survey: Path, db: Database, n_late: int, early: dict[str, np.ndarray]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ from skydb.store.changes import Calibration, Changes
 from skydb.store.collect import collect
 from skydb.store.compact import compact
 from skydb.store.history import catalog_table, summary
-from skydb.store.scratch import scratch
+from skydb.store.locks import shared
+from skydb.store.scratch import scratch, sweep
 from skydb.store.snapshot import Snapshot
 from skydb.store.unfinished import DONE, JOB, KEPT, Unfinished, unfinished_jobs
 from tests.ingest.catalog_files import rows, write_cmf
@@ -85,7 +87,7 @@ def go_on(db: Database, job: Unfinished | None = None) -> int:
     )
 
 
-def kill(db: Database, point: str = f"job.item-done:{DONE_BEFORE}") -> None:
+def kill(db: Database, point: str = f"job.cell-done:{DONE_BEFORE}") -> None:
     assert killed_at(point, lambda: apply(db))
 
 
@@ -153,7 +155,7 @@ def test_killed_apply_is_continued_and_ends_as_if_undisturbed(db: Database, tmp_
 
 
 @pytest.mark.parametrize(
-    "point", ["job.described:1", "store.noted:7", "store.stored:8", "job.item-done:1", "apply.written:1",
+    "point", ["job.described:1", "store.noted:7", "store.stored:8", "job.cell-done:1", "apply.written:1",
               "commit.begun:1", "commit.applied:1"],
 )  # fmt: skip
 def test_apply_can_be_killed_and_continued_again_and_again(db: Database, tmp_path: Path, point: str) -> None:
@@ -161,7 +163,7 @@ def test_apply_can_be_killed_and_continued_again_and_again(db: Database, tmp_pat
     kill(db, point)
     first = unfinished_jobs(db.root)[0].n_done
     for _ in range(2):
-        assert killed_at("job.item-done:2", lambda: go_on(db)) or first > cells_of(db) - 4
+        assert killed_at("job.cell-done:2", lambda: go_on(db)) or first > cells_of(db) - 4
         if not unfinished_jobs(db.root):
             break
     if unfinished_jobs(db.root):
@@ -325,17 +327,141 @@ def test_bands_that_were_derived_anew_alone_have_their_cell_done_again(db: Datab
 def test_it_is_given_up_after_a_week(db: Database) -> None:
     kill(db)
     (job,) = unfinished_jobs(db.root)
-    old = time.time() - (KEPT - timedelta(hours=1)).total_seconds()
-    os.utime(job.folder / JOB, (old, old))
+    rest(job, KEPT - timedelta(hours=1))
     with scratch(db.root):
         pass
     assert len(unfinished_jobs(db.root)) == 1
-    old -= 2 * 3600
-    os.utime(job.folder / JOB, (old, old))
+    rest(job, KEPT + timedelta(hours=1))
     with scratch(db.root):
         pass
     assert unfinished_jobs(db.root) == []
     check_nothing_is_left_over(db)
+
+
+def rest(job: Unfinished, long: timedelta, *names: str) -> None:
+    """Have a job rest for some time, by the times of its files."""
+    for name in names or (JOB, DONE):
+        then = time.time() - long.total_seconds()
+        os.utime(job.folder / name, (then, then))
+
+
+def test_it_rests_from_its_last_cell(db: Database) -> None:
+    """An apply that takes longer than a week is kept for another one."""
+    kill(db)
+    (job,) = unfinished_jobs(db.root)
+    rest(job, KEPT + timedelta(days=3), JOB)
+    with scratch(db.root):
+        pass
+    assert len(unfinished_jobs(db.root)) == 1
+    go_on(db)
+    check_nothing_is_left_over(db)
+
+
+def test_clock_that_was_ahead_does_not_keep_it_for_ever(db: Database) -> None:
+    kill(db)
+    rest(unfinished_jobs(db.root)[0], -KEPT - timedelta(days=1))
+    assert unfinished_jobs(db.root) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "relcal"}', '{"format": 99, "kind": "relcal", "head": 1}'])
+def test_job_that_says_nothing_is_cleared_up_as_any_other(db: Database, text: str) -> None:
+    kill(db)
+    (unfinished_jobs(db.root)[0].folder / JOB).write_text(text)
+    assert unfinished_jobs(db.root) == []
+    assert summary(db.snapshot())["unfinished"] is None
+    assert {f.kind for f in fsck(db, workers=1).findings} == {"left-behind"}
+    skydb.gc(db, grace="0")
+    check_nothing_is_left_over(db)
+
+
+def test_what_is_cleared_up_in_part_can_be_continued_no_more(db: Database) -> None:
+    kill(db)
+
+    def discard() -> None:
+        sweep(db.root, overtaken="relcal")
+
+    assert killed_at("job.emptied:1", discard)
+    assert unfinished_jobs(db.root) == []
+    with scratch(db.root):
+        pass
+    check_nothing_is_left_over(db)
+
+
+def test_what_another_calibration_overtook_is_over_though_somebody_held_it(db: Database) -> None:
+    """A worker that still stores for the killed one keeps its folder from being cleared up; not from being over."""
+    kill(db)
+    (job,) = unfinished_jobs(db.root)
+    with shared(job.folder):
+        apply(db, 0.5)
+        skydb.rollback(db, db.snapshot().id - 1)
+        skydb.gc(db, grace="0")
+        assert job.folder.exists()
+    assert unfinished_jobs(db.root) == []
+    skydb.gc(db, grace="0")
+    check_nothing_is_left_over(db)
+
+
+def test_it_is_told_of_and_continued_while_its_workers_still_store(db: Database) -> None:
+    kill(db)
+    (job,) = unfinished_jobs(db.root)
+    storing, seen = threading.Event(), threading.Event()
+
+    def store() -> None:
+        with shared(job.folder):
+            storing.set()
+            seen.wait()
+            time.sleep(0.3)
+
+    worker = threading.Thread(target=store)
+    worker.start()
+    storing.wait()
+    assert len(unfinished_jobs(db.root)) == 1
+    seen.set()
+    go_on(db)
+    worker.join()
+    check_nothing_is_left_over(db)
+
+
+def test_who_looks_does_not_keep_others_from_continuing(db: Database) -> None:
+    kill(db)
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            unfinished_jobs(db.root)
+            sweep(db.root)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for each in lookers:
+        each.start()
+    try:
+        for _ in range(20):
+            with pytest.raises(KeyboardInterrupt), failing(1, KeyboardInterrupt()):
+                go_on(db, waited_for(db))
+        go_on(db, waited_for(db))
+    finally:
+        ended.set()
+        for each in lookers:
+            each.join()
+    check_nothing_is_left_over(db)
+
+
+def waited_for(db: Database) -> Unfinished:
+    """The job, as soon as nobody looks at it."""
+    while not (found := unfinished_jobs(db.root)):
+        pass
+    return found[-1]
+
+
+def test_cells_that_a_rollback_brought_back_are_as_they_were(db: Database, tmp_path: Path) -> None:
+    expected, head = undisturbed(db, tmp_path), db.snapshot().id
+    kill(db)
+    compact(db.snapshot, db.commit, db.snapshot().cells(), cell_rows=db.cell_rows, executor=SerialExecutor())
+    skydb.rollback(db, head)
+    with counted() as done:
+        go_on(db)
+    assert len(done) == cells_of(db) - DONE_BEFORE
+    check_finished(db, expected)
 
 
 def test_only_one_continues_it(db: Database) -> None:
@@ -385,7 +511,7 @@ def spoil(db: Database, job: Unfinished, harm: str) -> int:
 def test_cells_whose_host_went_are_done_again(db: Database, tmp_path: Path) -> None:
     hosts.add_host(db, "b", tmp_path / "b")
     hosts.balance(db, workers=1)
-    kill(db, f"job.item-done:{cells_of(db) - 1}")
+    kill(db, f"job.cell-done:{cells_of(db) - 1}")
     hosts.drain(db, "b", workers=1)
     hosts.remove_host(db, "b")
     go_on(db)
@@ -402,7 +528,7 @@ def test_people_are_told_of_it(db: Database) -> None:
     said = summary(db.snapshot())["unfinished"]
     assert isinstance(said, str)
     assert said.startswith("relcal of 20")
-    assert said.endswith(f"Z, {DONE_BEFORE} of {len(db.snapshot().cells())} cells done")
+    assert f"Z, {DONE_BEFORE} of {len(db.snapshot().cells())} cells done, kept until 20" in said
     (finding,) = [f for f in fsck(db, workers=1).findings if f.kind != "removal-waiting"]
     assert (finding.kind, finding.severity) == ("unfinished", "notice")
     assert fsck(db, repair=True, workers=1).clean
@@ -433,7 +559,7 @@ def test_lost_races_and_a_kill_in_between_lose_no_cell(db: Database, tmp_path: P
     with patch.object(Database, "commit", commit):
         kill(db, "apply.written:2")
     n_cells = cells_of(db)
-    assert unfinished_jobs(db.root)[0].n_done > n_cells
+    assert unfinished_jobs(db.root)[0].n_done == n_cells
     with counted() as done:
         go_on(db)
     assert done == []

@@ -258,7 +258,7 @@ def unfinished_job(db: Database) -> None:
     folder = db.root / WORK / new_name()
     folder.mkdir()
     calibration = Calibration("relcal", ("g",), 1, 1, 1.0, {})
-    KeptApply(folder).describe(Solved(calibration, "relcal", 1, pa.table({"image_id": [1]})), 3)
+    KeptApply(folder).describe(Solved(calibration, "relcal", 1, pa.table({"image_id": [1]})), db.snapshot().id, 3)
 
 
 def abandoned_folder(db: Database) -> None:

@@ -114,7 +114,7 @@ def test_stopped_relcal_leaves_the_last_snapshot_and_is_resumed(
     assert_same(contents(opened), before)
     (job,) = unfinished_jobs(db.root)
     assert job.n_done >= 1
-    assert how == signal.SIGKILL or f"is kept for a week; to go on: skydb relcal {db.root} --resume" in said
+    assert how == signal.SIGKILL or f"; to go on: skydb relcal {db.root} --resume" in said
     with started(db, "relcal", "--resume") as run:
         assert run.wait() == 0, run.communicate()
     assert_same(contents(opened), contents(undisturbed))

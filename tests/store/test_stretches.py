@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -19,6 +21,7 @@ from skydb.store import stretches as module
 from skydb.store.cells import Cell
 from skydb.store.changes import Changes
 from skydb.store.compact import Compacted, compact
+from skydb.store.snapshot import Snapshot
 from skydb.store.stretches import cells_in, stretches
 from tests.ingest.skies import assert_same, check_nothing_is_left_over, contents, new_database, write_night
 
@@ -33,7 +36,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("night")
     made = new_database(folder / "pristine.sky", cell_rows=40)
     first, *later = write_night(folder, exposures=5, stars=80)
-    addstar(made, later, workers=1)
+    addstar(made, later, compact=False, workers=1)
+    compact(made.snapshot, made.commit, None, cell_rows=made.cell_rows, executor=SerialExecutor())
     addstar(made, first, defer=True, compact=False, workers=1)
     assert sum(c.stale for c in made.snapshot().cells()) > 2 * CELLS
     return made.root
@@ -159,6 +163,17 @@ def test_cells_that_split_meanwhile_are_still_in_their_stretch(db: Database) -> 
     assert [c for part in found for c in part] == list(after.cells())
     assert len(found[0]) > CELLS
     assert found[1] == [*cells[CELLS : 2 * CELLS]]
+
+
+def test_larger_cell_that_came_back_is_in_every_stretch_that_it_shares_sky_with(db: Database) -> None:
+    """As after a rollback: a refresh in progress finds it, and nothing is left waiting."""
+    cells = db.snapshot().cells()
+    parts = [stretch for stretch, _ in stretches(cells)]
+    assert [cells_in(db.snapshot(0), part) for part in parts] == [[]] * len(parts)
+    larger = sorted({Cell(0, cell.lo >> 58) for cell in cells})
+    found = [cells_in(cast(Snapshot, SimpleNamespace(cells=lambda: larger)), part) for part in parts]
+    assert {c for part in found for c in part} == set(larger)
+    assert all(found)
 
 
 def test_progress_is_of_the_whole(db: Database) -> None:

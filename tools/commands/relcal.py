@@ -15,6 +15,7 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 
 if TYPE_CHECKING:
     from skydb.calib.passes import PassLine
+    from skydb.store.unfinished import Unfinished
 
 HEAD = "band   pass  weighting  scale      stars  measurements  outliers  rms mag  moved mag  seconds"
 
@@ -34,13 +35,14 @@ HEAD = "band   pass  weighting  scale      stars  measurements  outliers  rms ma
 @click.option("--allow-poor", is_flag=True, help="Use measurements with flags that their photcode calls poor.")
 @click.option("--dry-run", is_flag=True, help="Solve and report, commit nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the relcal that was cut short after it had solved.")
+@click.option("--discard", is_flag=True, help="Give up the relcal that was cut short, and do nothing else.")
 @workers_option
 @cluster_option
 @json_option
 def command(
     db: str, mode: str, bands: str | None, max_mag_err: float, brightest: int | None,
-    exclude_photflags: int | None, allow_poor: bool, dry_run: bool, resume: bool, workers: int | None,
-    cluster: str | None, as_json: bool,
+    exclude_photflags: int | None, allow_poor: bool, dry_run: bool, resume: bool, discard: bool,
+    workers: int | None, cluster: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Solve the zero points of DB's images from the stars that they share, and apply them to all measurements.
 
@@ -49,11 +51,13 @@ def command(
     the exit code is 3. Stopped or killed while it applies what it has solved, it can be continued with --resume, within
     a week and until another relcal has solved.
     """
-    from skydb.calib.relcal import relcal
+    from skydb.calib.relcal import discard_unfinished, relcal
 
-    if not resume:
-        _tell_unfinished(db, "is given up as soon as this one has solved; to go on with it instead")
-    with _telling_what_is_kept(db), steps() as show:
+    if discard:
+        job = discard_unfinished(db)
+        emit({"discarded": str(job) if job else None}, as_json=as_json)
+        return 0
+    with _telling_what_is_kept(db, resume or dry_run), steps() as show:
         report = relcal(
             db, mode=mode, bands=bands, max_mag_err=max_mag_err, brightest=brightest,
             exclude_photflags=exclude_photflags, allow_poor=allow_poor, dry_run=dry_run, resume=resume,
@@ -64,24 +68,26 @@ def command(
 
 
 @contextmanager
-def _telling_what_is_kept(db: str) -> Iterator[None]:
-    """Say, if the block fails, what can be continued."""
+def _telling_what_is_kept(db: str, spares: bool) -> Iterator[None]:
+    """Say what can be continued: before, unless the block `spares` it, and if the block fails, what that has left."""
+    before = _unfinished(db)
+    if before and not spares:
+        click.echo(f"skydb: {before}; this one takes its place when it has solved", err=True)
     try:
         yield
     except BaseException:
         with suppress(Exception):
-            _tell_unfinished(db, "is kept for a week; to go on")
+            job = _unfinished(db)
+            if job and job != before:
+                click.echo(f"skydb: {job}; to go on: skydb relcal {shlex.quote(db)} --resume", err=True)
         raise
 
 
-def _tell_unfinished(db: str, what: str) -> None:
-    """Name the relcal that was cut short, if there is one."""
+def _unfinished(db: str) -> Unfinished | None:
     from skydb import database
     from skydb.calib.relcal import unfinished_relcal
 
-    job = unfinished_relcal(database.open(db).root)
-    if job:
-        click.echo(f"skydb: {job}, {what}: skydb relcal {shlex.quote(db)} --resume", err=True)
+    return unfinished_relcal(database.open(db).root)
 
 
 def _print_pass(line: PassLine) -> None:
