@@ -19,15 +19,16 @@ from skydb.calibration.kept_apply import Solved, kept_calibration
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.recalibrate import apply_to_all, finish_apply
 from skydb.database import Database
-from skydb.errors import UsageError, did_you_mean
+from skydb.errors import BusyError, SkydbError, UsageError, did_you_mean
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Workers
 from skydb.store.carried import map_cells
 from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
+from skydb.store.history import catalog_table
 from skydb.store.scratch import scratch, sweep
 from skydb.store.snapshot import Snapshot
-from skydb.store.unfinished import Unfinished, unfinished_jobs
+from skydb.store.unfinished import Unfinished, described_jobs, unfinished_jobs
 
 from .bands import Band, bands_of
 from .brightest import BrightnessCounts, with_faint_limits
@@ -143,6 +144,8 @@ def relcal(
     UsageError
         An unknown mode or band, a limit that lets nothing in, or the database has no images; or there is nothing to
         go on with.
+    BusyError
+        What is to be gone on with is at work.
     """
     from skydb import database
 
@@ -180,12 +183,21 @@ def _resumed(db: Database, options: RelcalOptions, executor: Executor, progress:
         raise UsageError("what was solved is applied as it is", "--resume", "leave the other options out")
     job = unfinished_relcal(db.root)
     if job is None:
-        raise UsageError("no relcal of it was cut short", str(db.root), "run `skydb relcal` without --resume")
+        raise _nothing_to_resume(db)
     steps = Steps(progress)
     report = report_of_calibration(kept_calibration(job).report, job.about["base"], steps.seconds)
     with steps.step("apply") as show:
         number = finish_apply(db.snapshot, db.commit, job, images_cal_rows, executor=executor, progress=show)
     return replace(report, snapshot=number, calibration=db.snapshot(number).calibration_id)
+
+
+def _nothing_to_resume(db: Database) -> SkydbError:
+    if described_jobs(db.root, KIND):
+        return BusyError("a relcal is at work", str(db.root), "wait until it has ended")
+    known = catalog_table(db.snapshot(), "calibrations").to_pylist()
+    last = [row["snapshot"] for row in known if row["kind"] == KIND][-1:]
+    since = f" since that of snapshot {last[0]}" if last else ""
+    return UsageError(f"no relcal of it was cut short{since}", str(db.root), "run `skydb relcal` without --resume")
 
 
 class Steps:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb import __version__
-from skydb.errors import SkydbError
+from skydb.errors import DataError, SkydbError
 from skydb.store.cells import Cell
 from skydb.store.changes import Calibration
 from skydb.store.files import DataFile, write_durably
@@ -124,8 +124,20 @@ def kept_calibration(job: Unfinished) -> Calibration:
 
 
 def kept_solution(job: Unfinished) -> Solved:
-    """Return the solution that an unfinished job applies."""
-    return Solved(kept_calibration(job), job.command, job.about["base"], _read(job.folder / _SOLUTION))
+    """Return the solution that an unfinished job applies.
+
+    Raises
+    ------
+    DataError
+        It cannot be read.
+    """
+    path = job.folder / _SOLUTION
+    try:
+        rows = _read(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        todo = "give it up (`skydb relcal DB --discard`), and solve again"
+        raise DataError(f"what was solved cannot be read: {error}", str(path), todo) from error
+    return Solved(kept_calibration(job), job.command, job.about["base"], rows)
 
 
 def _is_writable(storage: Storage, host: str) -> bool:

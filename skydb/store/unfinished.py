@@ -49,6 +49,8 @@ class Unfinished:
         How many cells it had to do, and has done.
     about
         What it has written down of itself, besides.
+    is_at_work
+        Somebody works on it.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Unfinished:
     n_cells: int
     n_done: int
     about: dict[str, Any]
+    is_at_work: bool
 
     def __str__(self) -> str:
         done = f"{self.n_done} of {self.n_cells} cells done"
@@ -141,15 +144,20 @@ def kind_of(folder: Path) -> str | None:
 
 def unfinished_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
     """Return the jobs of a kind, or of all, that were cut short and that nobody continues yet; the newest last."""
+    return [job for job in described_jobs(root, kind) if not job.is_at_work]
+
+
+def described_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
+    """Return the jobs of a kind, or of all, that can be continued or are at work; the newest last."""
     found = []
     for folder in (root / WORK).glob("*/"):
         with suppress(OSError, SkydbError):
             job = _described(folder)
-            if job and kind in (None, job["kind"]) and not is_held(folder / JOB) and is_kept(root, folder):
+            if job and kind in (None, job["kind"]) and is_kept(root, folder):
                 until = datetime.fromtimestamp(_rests_since(folder), UTC) + KEPT
                 found.append(Unfinished(
                     folder, job["kind"], job["command"], job["begun"], until.isoformat(timespec="seconds"),
-                    job["n_cells"], len(Journal(folder).keys()), job["about"],
+                    job["n_cells"], len(Journal(folder).keys()), job["about"], is_held(folder / JOB),
                 ))  # fmt: skip
     return sorted(found, key=lambda job: job.begun)
 

@@ -20,7 +20,7 @@ from skydb.calib import passes
 from skydb.calib import relcal as verb
 from skydb.calib.bands import Band, bands_of
 from skydb.calib.packing import COLUMNS, candidates, read_selection, write_selection
-from skydb.calib.relcal import relcal
+from skydb.calib.relcal import discard_unfinished, relcal
 from skydb.calib.relcal_report import RelcalReport
 from skydb.calib.select import Selection, SelectionRules, select
 from skydb.calib.zeropoints import ZeroPointRules
@@ -28,7 +28,7 @@ from skydb.calibration import recalibrate
 from skydb.calibration.header import header_mcal
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
-from skydb.errors import UsageError
+from skydb.errors import BusyError, DataError, UsageError
 from skydb.flags import ORIGINS, ImageFlags, Origin, PhotFlags
 from skydb.ingest.addstar import addstar
 from skydb.ingest.batch import first_zero_points
@@ -38,6 +38,8 @@ from skydb.store.changes import Changes
 from skydb.store.files import digest_of
 from skydb.store.history import catalog_table
 from skydb.store.parquet import store_rows
+from skydb.store.scratch import working_on
+from skydb.store.unfinished import unfinished_jobs
 from skydb.tools import cli
 from skydb.tools.score import score_zero_points
 from skydb.tools.simulate import SWITCHES, simulate
@@ -449,7 +451,22 @@ def test_command_tells_what_can_be_resumed(
     assert cli.main(["relcal", str(db.root), "--workers", "1", "--resume"]) == 0
     assert "applied in snapshot" in capsys.readouterr().out
     assert cli.main(["relcal", str(db.root), "--workers", "1", "--resume"]) == 2
-    assert "no relcal of it was cut short" in capsys.readouterr().err
+    assert f"no relcal of it was cut short since that of snapshot {db.snapshot().id}" in capsys.readouterr().err
+
+
+def test_relcal_at_work_is_not_continued_and_one_that_is_spoiled_can_be_discarded(
+    pole_cut: Path, tmp_path: Path
+) -> None:
+    db = copy_of(pole_cut, tmp_path)
+    interrupt(db)
+    (job,) = unfinished_jobs(db.root)
+    with working_on(job.folder), pytest.raises(BusyError, match="a relcal is at work; wait"):
+        relcal(db, resume=True, workers=1)
+    (job.folder / "solution.arrow").write_bytes(b"")
+    with pytest.raises(DataError, match=r"what was solved cannot be read: .*; give it up .*--discard"):
+        relcal(db, resume=True, workers=1)
+    assert discard_unfinished(db) is not None
+    assert list(db.work.iterdir()) == []
 
 
 def test_command_discards_what_could_be_resumed(
