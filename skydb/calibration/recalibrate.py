@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from skydb.errors import BusyError
 from skydb.parallel.executor import Executor, Progress
 from skydb.store.cells import Cell
 from skydb.store.changes import WHOLE_SKY, Changes
@@ -24,7 +25,7 @@ from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch, sweep, working_on
 from skydb.store.snapshot import Snapshot
 from skydb.store.stretches import Stretch, cells_in, stretches
-from skydb.store.unfinished import Unfinished
+from skydb.store.unfinished import Unfinished, is_kept
 
 from .apply import RAW_COLUMNS, ImageTerms, calibrate_rows
 from .derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
@@ -114,10 +115,12 @@ def finish_apply(
     CommitConflict
         Other writers changed the database again and again.
     BusyError
-        Somebody else continues it.
+        Somebody else continues it; or it is over, because another of its kind was committed.
     """
     root = snapshot_now().root
     with scratch(root, unfinished=job.folder) as place:
+        if not is_kept(root, place.path):
+            raise BusyError(f"another {job.kind} was committed since", str(root), "look at `skydb calibrations` first")
         sweep(root, overtaken=job.kind)
         return _apply(snapshot_now, commit, kept_solution(job), fill, place, executor, progress)
 

@@ -401,6 +401,19 @@ def test_what_another_calibration_overtook_is_over_though_somebody_held_it(db: D
     check_nothing_is_left_over(db)
 
 
+def test_job_that_is_overtaken_while_it_is_looked_up_is_not_continued(db: Database) -> None:
+    kill(db)
+    (job,) = unfinished_jobs(db.root)
+    with shared(job.folder):
+        apply(db, 0.5)
+    head, held = db.snapshot().id, contents(db)
+    with pytest.raises(BusyError, match="another relcal was committed since"):
+        go_on(db, job)
+    assert db.snapshot().id == head
+    assert_same(contents(db), held)
+    check_nothing_is_left_over(db)
+
+
 def test_it_is_told_of_and_continued_while_its_workers_still_store(db: Database) -> None:
     kill(db)
     (job,) = unfinished_jobs(db.root)
