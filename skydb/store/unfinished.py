@@ -174,5 +174,8 @@ def _described(folder: Path) -> dict[str, Any] | None:
 
 def _rests_since(folder: Path) -> float:
     """Return when a job was described, or did its last cell."""
-    found = [folder / JOB, folder / DONE]
-    return max(path.stat().st_mtime for path in found if path.exists())
+    times = [0.0]
+    for name in (JOB, DONE):
+        with suppress(FileNotFoundError):
+            times.append((folder / name).stat().st_mtime)
+    return max(times)
