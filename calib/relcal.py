@@ -7,9 +7,7 @@ packed selections (`passes`, `zeropoints`) → commit the calibration and apply 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
@@ -22,6 +20,7 @@ from skydb.database import Database
 from skydb.errors import BusyError, SkydbError, UsageError, did_you_mean
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Workers
+from skydb.parallel.steps import StepProgress, Steps
 from skydb.store.carried import map_cells
 from skydb.store.changes import Calibration
 from skydb.store.command_line import one_line
@@ -50,9 +49,6 @@ from .zeropoints import ZeroPointRules, solve_zero_points
 MODES = ("images",)
 KIND = "relcal"
 """Of the commit, the calibration and the job."""
-
-StepProgress = Callable[[str, int, int], None]
-"""Called with (step, items done, items in all)."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,20 @@ def unfinished_relcal(root: Path) -> Unfinished | None:
 
 
 def discard_unfinished(db: Database | str | PathLike[str]) -> Unfinished | None:
-    """Give up the relcal of a database that was cut short, with what it had done; returns it, if there was one."""
+    """Give up the relcal of a database that was cut short, with what it had done; returns it, if there was one.
+
+    Raises
+    ------
+    BusyError
+        A worker of it still stores a file.
+    """
     from skydb import database
 
     root = (db if isinstance(db, Database) else database.open(db)).root
     job = unfinished_relcal(root)
     sweep(root, overtaken=KIND)
+    if unfinished_relcal(root):
+        raise BusyError("a worker of the relcal that was cut short is still at work", str(root), "wait until it ends")
     return job
 
 
@@ -198,21 +202,6 @@ def _nothing_to_resume(db: Database) -> SkydbError:
     last = [row["snapshot"] for row in known if row["kind"] == KIND][-1:]
     since = f" since that of snapshot {last[0]}" if last else ""
     return UsageError(f"no relcal of it was cut short{since}", str(db.root), "run `skydb relcal` without --resume")
-
-
-class Steps:
-    """Shows the progress of a job's steps, and takes their times."""
-
-    def __init__(self, progress: StepProgress | None) -> None:
-        self._progress = progress
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Time a step; yields what is called with (done, all)."""
-        start = time.perf_counter()
-        yield lambda done, total: self._progress(name, done, total) if self._progress else None
-        self.seconds[name] = time.perf_counter() - start
 
 
 def _check_mode(mode: str) -> None:

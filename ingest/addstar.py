@@ -12,10 +12,11 @@ from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.executors import executor_of
 from skydb.parallel.executor import Workers
+from skydb.parallel.steps import StepProgress, Steps
 from skydb.store.command_line import one_line
 
 from .batches import ingest_files
-from .job import AddstarOptions, Clock, Job, StepProgress
+from .job import AddstarOptions, Job
 from .readers.interface import DetectionFilter
 from .readers.mapping import Mapping, load_mapping
 from .report import AddstarReport
@@ -92,7 +93,7 @@ def addstar(
     )
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
     executor = executor_of(opened, workers, cluster)
-    job = Job(opened, options, executor, Clock(progress), command, adaptive=workers is None and cluster is None)
+    job = Job(opened, options, executor, Steps(progress), command, adaptive=workers is None and cluster is None)
     _check_photcode(job)
     return ingest_files(job, names)
 

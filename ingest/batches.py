@@ -38,18 +38,18 @@ DIGEST_BYTES_PER_SECOND, READ_BYTES_PER_SECOND = 1e9, 25e6
 
 def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
     """Ingest the files in batches and report on each, in the order given."""
-    with job.clock.step("digest") as progress:
+    with job.steps.step("digest") as progress:
         inputs, reports = _examine(job, paths, progress)
     for batch in group_files(_in_order(job, inputs), bytes_per_task=BATCH_BYTES):
         reports |= _ingest_batch(job, batch)
     if job.options.compact and not job.options.defer:
-        with job.clock.step("compact") as progress:
+        with job.steps.step("compact") as progress:
             compact(
                 job.db.snapshot, job.db.commit, None, cell_rows=job.db.cell_rows, executor=job.executor,
                 progress=progress,
             )  # fmt: skip
     ordered = tuple(reports[p] for p in dict.fromkeys(paths))
-    return AddstarReport(ordered, job.db.snapshot().id, job.clock.seconds)
+    return AddstarReport(ordered, job.db.snapshot().id, job.steps.seconds)
 
 
 def _examine(
@@ -95,7 +95,7 @@ def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:
     """Return the files by their first starts where they need several batches; one batch orders its images itself."""
     if job.options.keep_order or sum(f.bytes for f in files) <= BATCH_BYTES:
         return files
-    with job.clock.step("order") as progress:
+    with job.steps.step("order") as progress:
         peek = partial(_first_start, request=job.request(job.db.snapshot()))
         starts = list(job.executor.map(peek, files, progress=progress))
     return [files[i] for i in sorted(range(len(files)), key=lambda i: (starts[i], i))]
@@ -116,7 +116,7 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
     executor = job.executor_of(size / READ_BYTES_PER_SECOND)
     share = min(TASK_BYTES, 1 + size // (2 * executor.workers))
     with scratch(job.db.root) as place:
-        with job.clock.step("read") as progress:
+        with job.steps.step("read") as progress:
             request = job.request(job.db.snapshot())
             tasks = [RouteTask(g, request, place.path) for g in group_files(files, bytes_per_task=share)]
             routed = tuple(executor.map(route_files, tasks, progress=progress))

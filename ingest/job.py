@@ -1,22 +1,17 @@
-"""What the steps of one ingest share: database, options, executor, clock."""
+"""What the steps of one ingest share: database, options, executor, steps."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from skydb.database import Database
 from skydb.parallel.executor import WORKERS_WORTH_SECONDS, Executor, SerialExecutor
+from skydb.parallel.steps import Steps
 from skydb.schema.photcodes import Photcodes
 from skydb.store.snapshot import Snapshot
 
 from .readers.interface import DetectionFilter, ReadRequest
 from .readers.mapping import Mapping
-
-StepProgress = Callable[[str, int, int], None]
-"""Called with (step, items done, items in all)."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +42,6 @@ class AddstarOptions:
         return words + [name for name, is_set in flags.items() if is_set]
 
 
-class Clock:
-    """Adds up the seconds of every step and passes progress on."""
-
-    def __init__(self, progress: StepProgress | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """Time a step; yields a function that takes (done, all) of it."""
-        start = time.perf_counter()
-        yield lambda done, total: self._progress(name, done, total) if self._progress else None
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 @dataclass(frozen=True)
 class Job:
     """One call of addstar; `command` is the line that does the same.
@@ -72,7 +52,7 @@ class Job:
     db: Database
     options: AddstarOptions
     executor: Executor
-    clock: Clock
+    steps: Steps
     command: str
     adaptive: bool = False
 

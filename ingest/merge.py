@@ -24,6 +24,7 @@ from skydb.database import Database
 from skydb.errors import DataError, UsageError
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Workers
+from skydb.parallel.steps import StepProgress, Steps
 from skydb.schema.declaration import table_of
 from skydb.sky.partition import merge_ranges
 from skydb.store.carried import map_cells
@@ -41,7 +42,6 @@ from skydb.store.snapshot import Snapshot
 
 from .addstar import checked_radius
 from .batch import DEFAULT_RADIUS_ARCSEC
-from .job import Clock, StepProgress
 from .merging.coming import Coming, coming_from, log_after
 from .merging.pairing import pair_objects
 from .merging.spilling import Spilled, SpillTask, spill_cell
@@ -146,12 +146,12 @@ def merge(
     command += ["--radius", f"{radius_arcsec:g}"] if radius_arcsec is not None else []
     executor = executor_of(into, workers, cluster)
     name = str(other.root) if isinstance(source, Database) else fspath(source)
-    job = _Merge(into, other, name, other.snapshot(at), radius, executor, Clock(progress), one_line(command))
+    job = _Merge(into, other, name, other.snapshot(at), radius, executor, Steps(progress), one_line(command))
     report = job.run()
     if compact and report.snapshot is not None:
-        with job.clock.step("compact") as show:
+        with job.steps.step("compact") as show:
             fold(into.snapshot, into.commit, None, cell_rows=into.cell_rows, executor=executor, progress=show)
-    return replace(report, seconds=job.clock.seconds)
+    return replace(report, seconds=job.steps.seconds)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class _Merge:
     source: Snapshot
     radius_arcsec: float
     executor: Executor
-    clock: Clock
+    steps: Steps
     command: str
     _read: tuple[np.ndarray, Spilled] | None = None
 
@@ -203,7 +203,7 @@ class _Merge:
         if coming.is_nothing and not self.source.declared:
             return report
         spilled = self._spilled(coming, place)
-        with self.clock.step("match") as progress:
+        with self.steps.step("match") as progress:
             reach = reach_of(
                 coming.base, (spilled.pixels, spilled.counts), radius_arcsec=self.radius_arcsec,
                 cell_rows=self.into.cell_rows,
@@ -217,7 +217,7 @@ class _Merge:
         reached("merge.written")
         if coming.is_nothing and not (written.changed or written.aliases):
             return report
-        with self.clock.step("commit"):
+        with self.steps.step("commit"):
             snapshot = self.into.commit(self._changes(coming, spilled, reach, written))
         return replace(
             report, snapshot=snapshot, n_measurements=sum(m.n_measurements for m in written.cells),
@@ -229,7 +229,7 @@ class _Merge:
     def _spilled(self, coming: Coming, place: Scratch) -> Spilled:
         """Read the other database; again only if other images come than in the attempt before."""
         if self._read is None or not np.array_equal(self._read[0], coming.ids):
-            with self.clock.step("read") as progress:
+            with self.steps.step("read") as progress:
                 images = place.path / f"coming-{coming.base.id}.arrow"
                 save_mapped(images, {"image_id": coming.ids})
                 task = partial(spill_cell, task=SpillTask(self.source, place.path, images))
@@ -241,7 +241,7 @@ class _Merge:
         self, coming: Coming, spilled: Spilled, reach: Reach, work: Sequence[CellWork], place: Scratch
     ) -> _Written:
         base = coming.base.declaring({d.name: table_of(d.name, d.text) for d in coming.declarations})
-        with self.clock.step("write") as progress:
+        with self.steps.step("write") as progress:
             terms = ImageTerms.of(coming.images, coming.images_cal)
             photcodes = PhotcodeTerms.from_table(coming.photcodes.to_arrow())
             writing = write_task(base, place, spilled.measurements, terms, photcodes)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from skydb.store.arrow_files import map_arrow, write_arrow
+
 PIXEL = "_pix29"
 FILE = "_file"
 
@@ -35,16 +37,14 @@ def write_spill(path: Path, detections: pa.Table, pixels: np.ndarray, files: np.
     """Write detections sorted by founding pixel; `files` (N,) is the number of the input file of each."""
     order = np.argsort(pixels, kind="stable")
     rows = detections.append_column(PIXEL, pa.array(pixels)).append_column(FILE, pa.array(files, pa.int32()))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_table(rows.take(pa.array(order)).combine_chunks())
+    write_arrow(rows.take(pa.array(order)).combine_chunks(), path)
     ends = (int(pixels[order[0]]), int(pixels[order[-1]])) if len(order) else (0, 0)
     return Spill(path, rows.num_rows, *ends)
 
 
 def open_spill(spill: Spill) -> pa.Table:
     """Return the rows of a spill, mapped rather than read."""
-    with pa.memory_map(str(spill.path)) as source:
-        return pa.ipc.open_file(source).read_all()
+    return map_arrow(spill.path)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     base = _base(job, batch)
     if not any(s.accepted for s in base.summaries):
         return _reports(batch, base, None)
-    with job.clock.step("associate") as progress:
+    with job.steps.step("associate") as progress:
         reach = reach_of(
             base.snapshot, batch.counted_pixels(), radius_arcsec=base.images.rules().largest_radius_arcsec,
             cell_rows=job.db.cell_rows,
@@ -87,7 +87,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         executor = job.executor_of(rows / LINKED_ROWS_PER_SECOND)
         linked = link_cells(reach.cells, _link_task(job, batch, base), executor, progress=progress)
     reached("addstar.linked")
-    with job.clock.step("write") as progress:
+    with job.steps.step("write") as progress:
         images_cal = first_zero_points(base.images.images, base.terms, linked.n_measurements)
         task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
         executor = job.executor_of(rows / WRITTEN_ROWS_PER_SECOND)
@@ -97,7 +97,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         written = Written(cells, tables, tuple(exposures.column("exposure_id").to_pylist()))
     reports = _reports(batch, base, linked)
     reached("addstar.written")
-    with job.clock.step("commit"):
+    with job.steps.step("commit"):
         job.db.commit(_changes(job, batch, base, reach, written, reports))
     return reports
 

@@ -70,11 +70,15 @@ def write(result: Result, format: str, path: str | os.PathLike[str] | None = Non
 
 @contextmanager
 def _replacing(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place when all went well."""
+    """Open a file beside `path` that takes its place when all went well; of a device or a pipe, itself."""
     if path.exists() and (path.is_dir() or not overwrite):
         raise UsageError(f"{path} exists", "output", "name another file")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and not path.is_file():  # a device, a pipe
+            with path.open("wb") as sink:
+                yield sink
+            return
         with part.open("wb") as sink:
             yield sink
         part.replace(path)

@@ -103,8 +103,7 @@ class Gathering:
     def _from_backup(self, task: _Reading, snapshot: Snapshot, part: CellPart, error: SkydbError) -> list[pa.Table]:
         """Return the rows of a part whose host has a worker, and cannot read the files."""
         cell = part.cell
-        tables = [name for name, table in snapshot.tables.items() if table.kind == "sky"]
-        backup = backup_of([file for name in tables for file in snapshot.files(name, cell)], cell.host)
+        backup = backup_of([file for name in snapshot.sky_tables for file in snapshot.files(name, cell)], cell.host)
         if backup is None:
             raise error
         (answer,) = map_cells(self._executor, task, snapshot, [replace(part, cell=replace(cell, host=backup))])

@@ -7,7 +7,7 @@ cell; so no reader has to know of deletions. Earlier snapshots see everything as
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +28,7 @@ from skydb.errors import UsageError
 from skydb.executors import executor_of
 from skydb.kernels.distinct import is_among
 from skydb.parallel.executor import WORKERS_WORTH_SECONDS, Executor, SerialExecutor, Workers
+from skydb.parallel.steps import StepProgress, of_step
 from skydb.store.cells import Cell
 from skydb.store.changes import Changes, LogEntry
 from skydb.store.chosen_images import Choice, cells_near, chosen_images
@@ -40,9 +41,6 @@ from skydb.store.retries import until_committed
 from skydb.store.row_log import log_with_rows, rows_that_came
 from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
-
-StepProgress = Callable[[str, int, int], None]
-"""Called with (step, items done, items in all)."""
 
 COUNTED_ROWS_PER_SECOND, REMOVED_ROWS_PER_SECOND = 5e6, 1.5e5
 """What one process reads of one column, and what it reads, writes and derives anew, of the rows of whole cells."""
@@ -168,8 +166,8 @@ class _Run:
         self, db: Database, choice: Choice, executor: Executor, progress: StepProgress | None, *, adaptive: bool
     ) -> None:
         self.db, self.choice, self._adaptive = db, choice, adaptive
-        self._counting: Rewriting[CountedCell] = Rewriting(executor, _of_step(progress, "find"))
-        self._removing: Rewriting[ThinnedCell] = Rewriting(executor, _of_step(progress, "delete"))
+        self._counting: Rewriting[CountedCell] = Rewriting(executor, of_step(progress, "find"))
+        self._removing: Rewriting[ThinnedCell] = Rewriting(executor, of_step(progress, "delete"))
 
     def counted(self) -> DeletionReport:
         """Say what would be deleted."""
@@ -241,10 +239,6 @@ class _Run:
             exposures_of_images=tuple(set(found.images.column("exposure_id").to_pylist())),
             reads=sky, writes=sky, uses_calibration=True,
         )  # fmt: skip
-
-
-def _of_step(progress: StepProgress | None, step: str) -> Callable[[int, int], None] | None:
-    return partial(progress, step) if progress else None
 
 
 def _task(found: _Found, place: Scratch) -> RemovalTask:

@@ -3,6 +3,7 @@
     SkydbError
     ├── UsageError     fix the call            exit code 2
     ├── DataError      fix the data            exit code 3   (or the disk that they lie on)
+    │   └── DiskFullError    make room on it
     └── BusyError      wait and try again      exit code 4
         └── CommitConflict   another writer came first; the caller starts again from the new state
 
@@ -45,6 +46,10 @@ class DataError(SkydbError):
     exit_code = 3
 
 
+class DiskFullError(DataError):
+    """No space is left on a disk, or of a quota."""
+
+
 class BusyError(SkydbError):
     """Somebody else holds what is needed: wait and try again."""
 
@@ -62,8 +67,8 @@ class SkydbWarning(UserWarning):
 _FREE_SPACE = "free some space and run the command again: nothing is left half done"
 _ALLOW = "ask its owner for the right, or work on a copy"
 _OF_DISK: dict[int, tuple[type[SkydbError], str, str]] = {
-    errno.ENOSPC: (DataError, "no space left on device", _FREE_SPACE),
-    errno.EDQUOT: (DataError, "disk quota exceeded", _FREE_SPACE),
+    errno.ENOSPC: (DiskFullError, "no space left on device", _FREE_SPACE),
+    errno.EDQUOT: (DiskFullError, "disk quota exceeded", _FREE_SPACE),
     errno.EFBIG: (DataError, "file too large", "raise the limit (ulimit -f) and run the command again"),
     errno.EIO: (DataError, "input/output error", "check the disk, then run the command again"),
     errno.EROFS: (UsageError, "the file system is read-only", "mount it writable, or work on a copy"),
@@ -87,9 +92,9 @@ def disk_error(error: OSError, where: str | PathLike[str]) -> SkydbError | None:
 def is_of_full_disk(error: BaseException | None) -> bool:
     """Say whether a full disk, or quota, is behind an error."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if isinstance(error, DataError) and error.todo == _FREE_SPACE:
+        if isinstance(error, DiskFullError) or (
+            isinstance(error, OSError) and _OF_DISK.get(error.errno or 0, (None,))[0] is DiskFullError
+        ):
             return True
         error = error.__cause__
     return False

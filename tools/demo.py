@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from skydb.errors import UsageError
+from skydb.parallel.steps import StepProgress
 from skydb.store.layout import given_path
 
-from .demo_steps import PARTS, STEPS, Scene, StepProgress
+from .demo_steps import PARTS, STEPS, Scene
 
 Watch = Callable[[], AbstractContextManager[StepProgress | None]]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from skydb import database
 from skydb.database import Database
 from skydb.errors import DataError
+from skydb.parallel.steps import StepProgress
 
 from .output import text_table
 
@@ -39,9 +40,6 @@ STAR_QUERY = (
 
 CONE = (0.0, 20.0, 3.0)
 """RA, Dec in degrees and radius in arcmin, across RA 0."""
-
-StepProgress = Callable[[str, int, int], None]
-
 
 @dataclass
 class Scene:

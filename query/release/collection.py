@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from skydb.database import Database
 from skydb.errors import UsageError, did_you_mean
 from skydb.executors import executor_of
 from skydb.parallel.executor import Executor, Progress, Workers
+from skydb.parallel.steps import StepProgress, of_step
 from skydb.sky.partition import DEEPEST_PLANNED
 from skydb.store.carried import map_cells
 from skydb.store.files import fsync_directory, make_directory
@@ -36,8 +37,6 @@ from .writing import Folders, MarginTask, PartitionTask, Written, margin_jobs
 KINDS = ("hats",)
 DEFAULT_ROWS = 250_000
 DEFAULT_MEASUREMENTS = 2_000_000
-
-StepProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def release(
     opened = db if isinstance(db, Database) else database.open(db)
     executor = executor_of(opened, workers, cluster)
     plan = _planned(
-        opened.snapshot(at), executor, _step(progress, "count"), name=_catalog_name(name, path),
+        opened.snapshot(at), executor, of_step(progress, "count"), name=_catalog_name(name, path),
         margin_arcsec=float(margin_arcsec), limits=(rows_per_partition, measurements_per_partition),
         light_curve=light_curve_columns,
     )  # fmt: skip
@@ -168,10 +167,6 @@ def _catalog_name(name: str | None, path: Path) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", chosen):
         raise UsageError(f"{chosen!r} cannot name a catalog", None, "use letters, digits, '.', '_' and '-'")
     return chosen
-
-
-def _step(progress: StepProgress | None, name: str) -> Progress | None:
-    return None if progress is None else lambda done, total: progress(name, done, total)
 
 
 def _planned(
@@ -226,10 +221,10 @@ def _write_rows(
     task = PartitionTask(reader, plan.tree, folders, plan.margin_arcsec)
     written = list(map_cells(
         executor, task, plan.snapshot, sorted(plan.sources.items()), cells_of=lambda job: [cell for cell, _ in job[1]],
-        progress=_step(progress, "partitions"),
+        progress=of_step(progress, "partitions"),
     ))  # fmt: skip
     jobs = margin_jobs(written)
-    margins = sum(executor.map(MarginTask(plan.tree, folders), jobs, progress=_step(progress, "margins")))
+    margins = sum(executor.map(MarginTask(plan.tree, folders), jobs, progress=of_step(progress, "margins")))
     shutil.rmtree(folders.spill)
     _describe(plan, folders, [target for target, _ in jobs])
     return written, margins
@@ -266,7 +261,7 @@ def _write_declared(
     task = DeclaredTask(plan.snapshot, columns, plan.tree, catalog)
     counts = list(map_cells(
         executor, task, plan.snapshot, jobs, cells_of=lambda job: [cell for cell, _ in job[1]],
-        progress=_step(progress, name),
+        progress=of_step(progress, name),
     ))  # fmt: skip
     pixels = [plan.tree.pixel(index) for (index, _), count in zip(jobs, counts, strict=True) if count]
     if not pixels:

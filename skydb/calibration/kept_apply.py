@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from skydb import __version__
 from skydb.errors import DataError, SkydbError
+from skydb.store.arrow_files import map_arrow, write_arrow
 from skydb.store.cells import Cell
 from skydb.store.changes import Calibration
 from skydb.store.files import DataFile, write_durably
@@ -89,7 +90,7 @@ class KeptApply:
         A cell that was done under those terms knew of no more.
         """
         with suppress(pa.ArrowInvalid, FileNotFoundError):
-            codes, terms = _read(self._folder / f"{name}{_PHOTCODES}"), ImageTerms.load(self.images_path(name))
+            codes, terms = map_arrow(self._folder / f"{name}{_PHOTCODES}"), ImageTerms.load(self.images_path(name))
             both = photcodes.filter(pc.is_in(photcodes["code"], codes["code"].combine_chunks()))
             if both.equals(codes, check_metadata=True) and images.agrees(terms):
                 return len(codes) == len(photcodes) and np.array_equal(terms.image_id, images.image_id)
@@ -133,7 +134,7 @@ def kept_solution(job: Unfinished) -> Solved:
     """
     path = job.folder / _SOLUTION
     try:
-        rows = _read(path)
+        rows = map_arrow(path)
     except (OSError, pa.ArrowInvalid) as error:
         todo = "give it up (`skydb relcal DB --discard`), and solve again"
         raise DataError(f"what was solved cannot be read: {error}", str(path), todo) from error
@@ -155,13 +156,4 @@ def _is_there(storage: Storage, file: DataFile, host: str) -> bool:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    def write(temporary: Path) -> None:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-
-    write_durably(path, write)
-
-
-def _read(path: Path) -> pa.Table:
-    with pa.OSFile(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
+    write_durably(path, partial(write_arrow, table))

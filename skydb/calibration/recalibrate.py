@@ -25,7 +25,7 @@ from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch, sweep, working_on
 from skydb.store.snapshot import Snapshot
 from skydb.store.stretches import Stretch, cells_in, stretches
-from skydb.store.unfinished import Unfinished, is_kept
+from skydb.store.unfinished import Unfinished, kept_kind
 
 from .apply import RAW_COLUMNS, ImageTerms, calibrate_rows
 from .derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
@@ -101,7 +101,7 @@ def apply_to_all(
         KeptApply(place.path).describe(solved, snapshot.id, len(snapshot.cells()))
         with working_on(place.path):
             sweep(snapshot.root, overtaken=solved.calibration.kind)
-            return _apply(snapshot_now, commit, solved, fill, place, executor, progress)
+            return _apply(snapshot_now, commit, solved, fill, place, snapshot, executor, progress)
 
 
 def finish_apply(
@@ -117,21 +117,22 @@ def finish_apply(
     BusyError
         Somebody else continues it; or it is over, because another of its kind was committed.
     """
-    root = snapshot_now().root
+    snapshot = snapshot_now()
+    root = snapshot.root
     with scratch(root, unfinished=job.folder) as place:
-        if not is_kept(root, place.path):
+        if not kept_kind(root, place.path):
             raise BusyError(f"another {job.kind} was committed since", str(root), "look at `skydb calibrations` first")
         sweep(root, overtaken=job.kind)
-        return _apply(snapshot_now, commit, kept_solution(job), fill, place, executor, progress)
+        return _apply(snapshot_now, commit, kept_solution(job), fill, place, snapshot, executor, progress)
 
 
 def _apply(
     snapshot_now: Callable[[], Snapshot], commit: Callable[[Changes], int], solved: Solved, fill: Fill, place: Scratch,
-    executor: Executor, progress: Progress | None,
+    first: Snapshot, executor: Executor, progress: Progress | None,
 ) -> int:  # fmt: skip
-    kept, root = KeptApply(place.path), snapshot_now().root
+    kept = KeptApply(place.path)
     rewriting = Rewriting[RewrittenCell](executor, progress, keep=kept.keep)
-    rewriting.take_up(kept.done(snapshot_now()))
+    rewriting.take_up(kept.done(first))
     sources = _Sources(place)
 
     def attempt() -> int:
@@ -146,7 +147,7 @@ def _apply(
         reached("apply.written")
         return commit(_changes(snapshot, solved, written, added))
 
-    return until_committed(root, attempt)
+    return until_committed(first.root, attempt)
 
 
 class _Sources:

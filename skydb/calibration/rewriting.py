@@ -66,7 +66,7 @@ class Rewriting(Generic[Made]):
 
         A cell without measurements gives nothing. `executor` is another one than usual.
         """
-        for name in _sky_tables(snapshot):  # in one question each
+        for name in snapshot.sky_tables:  # in one question each
             snapshot.files_of_cells(name, cells)
         inputs = {c.key: _inputs_of(snapshot, c) for c in cells}
         self._done = {key: done for key, done in self._done.items() if inputs.get(key) == done.inputs}
@@ -81,12 +81,8 @@ class Rewriting(Generic[Made]):
 
 def _inputs_of(snapshot: Snapshot, cell: Cell) -> tuple[str, ...]:
     """Return where a cell's files go, and the names of all that it has, which the new ones are made from or replace."""
-    names = (f.name for name in _sky_tables(snapshot) for f in snapshot.files(name, cell))
+    names = (f.name for name in snapshot.sky_tables for f in snapshot.files(name, cell))
     return cell.host, host_of_copy(snapshot.storage, cell.host, str(cell)) or "", *names
-
-
-def _sky_tables(snapshot: Snapshot) -> list[str]:
-    return [name for name, table in snapshot.tables.items() if table.kind == "sky"]
 
 
 def sky_of(cells: Sequence[Cell]) -> np.ndarray:

@@ -72,8 +72,7 @@ class CellAnswer:
 def check_cell(item: NumberedCell, *, task: CellTask) -> CellAnswer:
     """Check one cell."""
     cell = item.cell
-    tables = [name for name, table in task.snapshot.tables.items() if table.kind == "sky"]
-    at = CellUnderCheck(cell, task.snapshot, {name: task.snapshot.files(name, cell) for name in tables})
+    at = CellUnderCheck(cell, task.snapshot, {t: task.snapshot.files(t, cell) for t in task.snapshot.sky_tables})
     _check_files(at, task.away)
     pairs = _check_pairs(at)
     images = Images.load(task.images)

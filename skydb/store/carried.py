@@ -60,7 +60,7 @@ class _Load:
 
     def of(self, cells: Sequence[Cell]) -> FileLists:
         """Return the lists of files of some cells."""
-        tables = [name for name, table in self.snapshot.tables.items() if table.kind == "sky"]
+        tables = self.snapshot.sky_tables
         if any((tables[0], cell) not in self.snapshot.known_files for cell in cells):
             every = [cell for of_item in self.cells for cell in of_item]
             for name in tables:

@@ -87,18 +87,14 @@ def _too_much(rows: Mapping[str, int], snapshot: Snapshot, cell_rows: int) -> bo
 def compact_cell(cell: Cell, *, snapshot: Snapshot, place: Scratch, cell_rows: int) -> Compacted:
     """Write one cell's tables anew, folded, in the cells that it becomes."""
     tables = {
-        name: rows for name in _sky_tables(snapshot) if name != "measurements_cal"
+        name: rows for name in snapshot.sky_tables if name != "measurements_cal"
         if (rows := _whole_table(snapshot, name, cell)).num_rows
     }  # fmt: skip
     ids = {name: rows.column("object_id").to_numpy() for name, rows in tables.items()}
     cells = _split(cell, ids, partial(_too_much, snapshot=snapshot, cell_rows=cell_rows))
     adds = [file for child in cells for file in _write_cell(snapshot, place, child, tables)]
-    old = [f.name for name in _sky_tables(snapshot) for f in snapshot.files(name, cell)]
+    old = [f.name for name in snapshot.sky_tables for f in snapshot.files(name, cell)]
     return Compacted(cell, tuple(cells), tuple(adds), tuple(old))
-
-
-def _sky_tables(snapshot: Snapshot) -> list[str]:
-    return [name for name, table in snapshot.tables.items() if table.kind == "sky"]
 
 
 def _whole_table(snapshot: Snapshot, name: str, cell: Cell) -> pa.Table:

@@ -65,10 +65,10 @@ def drop_uncommitted(root: Path, folder: Path) -> None:
     if not noted:
         return
     failures: list[Exception] = []
-    known = known_hosts(root, noted)
+    known = _known_hosts(root, noted)
     copied = any(place.host not in known[name] for name, places in noted.items() if name in known for place in places)
     with only_mover(root, 0) if copied else nullcontext():  # another may be about to commit the same copies
-        storage, known = storage_of(root), known_hosts(root, noted)
+        storage, known = storage_of(root), _known_hosts(root, noted)
         for name, places in noted.items():
             try:
                 for place in places:
@@ -95,7 +95,7 @@ def _remove_everywhere(storage: Storage, place: Place) -> None:
         remove_copy(each)
 
 
-def known_hosts(root: Path, names: Collection[str]) -> dict[str, set[str]]:
+def _known_hosts(root: Path, names: Collection[str]) -> dict[str, set[str]]:
     """Return those of some files that the catalog names, with the hosts that it says have copies, needed or not."""
     wanted = "WHERE name IN (SELECT value FROM json_each(?1))"
     query = f"SELECT name, host, backup FROM files {wanted} UNION ALL SELECT name, host, host FROM removals {wanted}"

@@ -35,7 +35,7 @@ from .placement import host_of_copy
 from .roots import Place
 from .snapshot import Snapshot
 from .transfer import copy_whole, is_whole, put_file
-from .unfinished import JOB, is_kept, kind_of
+from .unfinished import JOB, kept_kind
 
 TAKEN_UP_SECONDS = 60.0
 """How long the workers of a job that is to be continued are waited for: they may store a last file."""
@@ -210,7 +210,7 @@ def _end(root: Path, folder: Path, handle: int, *, keep: bool = False) -> None:
     ended = folder.with_name(f"{folder.name}.ended")
     reached("job.ending")
     with suppress(OSError, SkydbError):
-        if keep and is_kept(root, folder):
+        if keep and kept_kind(root, folder):
             return
         folder.rename(ended)  # a task that still runs finds it gone, and stores no more
         reached("job.renamed")
@@ -225,14 +225,10 @@ def sweep(root: Path, *, overtaken: str | None = None) -> None:
     """
     for folder in (root / WORK).glob("*/"):
         with suppress(OSError, SkydbError):
-            if not _stays(root, folder, overtaken):
+            if kept_kind(root, folder) in (None, overtaken):
                 with alone(folder) as left:
-                    if left and not _stays(root, folder, overtaken):
+                    if left and kept_kind(root, folder) in (None, overtaken):
                         _clear(root, folder)
-
-
-def _stays(root: Path, folder: Path, overtaken: str | None) -> bool:
-    return is_kept(root, folder) and (overtaken is None or kind_of(folder) != overtaken)
 
 
 def _clear(root: Path, folder: Path) -> None:

@@ -119,6 +119,11 @@ class Snapshot:
         """All tables, by name."""
         return {**TABLES, **self.declared} if self.declared else TABLES
 
+    @cached_property
+    def sky_tables(self) -> tuple[str, ...]:
+        """The names of the tables that are kept in cells."""
+        return tuple(name for name, table in self.tables.items() if table.kind == "sky")
+
     def table(self, name: str) -> Table:
         """Return a table, which must be there; one of skydb's own without asking the catalog."""
         return TABLES[name] if name in TABLES else self.tables[name]

@@ -118,8 +118,8 @@ def describe_job(
     reached("job.described")
 
 
-def is_kept(root: Path, folder: Path) -> bool:
-    """Say whether a job that nobody works on can be continued.
+def kept_kind(root: Path, folder: Path) -> str | None:
+    """Return of what kind the job of a folder is, if it could be continued.
 
     It is described, has not rested for too long, and none of its kind was committed since it began, itself or another.
 
@@ -129,17 +129,7 @@ def is_kept(root: Path, folder: Path) -> bool:
         The catalog cannot be asked.
     """
     job = _described(folder)
-    if job is None or not abs(time.time() - _rests_since(folder)) < KEPT.total_seconds():
-        return False
-    with reading(root) as connection:
-        query = "SELECT 1 FROM snapshots WHERE snapshot > ? AND kind = ? LIMIT 1"
-        return connection.execute(query, (job["head"], job["kind"])).fetchone() is None
-
-
-def kind_of(folder: Path) -> str | None:
-    """Return of what kind the job of a folder is, if it is described."""
-    job = _described(folder)
-    return str(job["kind"]) if job else None
+    return job["kind"] if job and _is_kept(root, job) else None
 
 
 def unfinished_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
@@ -153,8 +143,8 @@ def described_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
     for folder in (root / WORK).glob("*/"):
         with suppress(OSError, SkydbError):
             job = _described(folder)
-            if job and kind in (None, job["kind"]) and is_kept(root, folder):
-                until = datetime.fromtimestamp(_rests_since(folder), UTC) + KEPT
+            if job and kind in (None, job["kind"]) and _is_kept(root, job):
+                until = datetime.fromtimestamp(job["rests_since"], UTC) + KEPT
                 found.append(Unfinished(
                     folder, job["kind"], job["command"], job["begun"], until.isoformat(timespec="seconds"),
                     job["n_cells"], len(Journal(folder).keys()), job["about"], is_held(folder / JOB),
@@ -162,12 +152,25 @@ def described_jobs(root: Path, kind: str | None = None) -> list[Unfinished]:
     return sorted(found, key=lambda job: job.begun)
 
 
+def _is_kept(root: Path, job: dict[str, Any]) -> bool:
+    if not abs(time.time() - job["rests_since"]) < KEPT.total_seconds():
+        return False
+    with reading(root) as connection:
+        query = "SELECT 1 FROM snapshots WHERE snapshot > ? AND kind = ? LIMIT 1"
+        return connection.execute(query, (job["head"], job["kind"])).fetchone() is None
+
+
 def _described(folder: Path) -> dict[str, Any] | None:
-    """Return what `describe_job` wrote; None where it did not, or another version of skydb otherwise."""
+    """Return what `describe_job` wrote, and since when the job rests.
+
+    None where it wrote nothing, or another version of skydb something else.
+    """
     try:
         job = json.loads((folder / JOB).read_text())
         known = job["format"] == FORMAT and isinstance(job["head"], int)
-        return {**job, "kind": str(job["kind"]), "begun": str(job["begun"])} if known else None
+        if not known:
+            return None
+        return {**job, "kind": str(job["kind"]), "begun": str(job["begun"]), "rests_since": _rests_since(folder)}
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 

@@ -37,6 +37,7 @@ from skydb.photcodes import import_photcodes
 from skydb.store.changes import Changes
 from skydb.store.files import digest_of
 from skydb.store.history import catalog_table
+from skydb.store.locks import shared
 from skydb.store.parquet import store_rows
 from skydb.store.scratch import working_on
 from skydb.store.unfinished import unfinished_jobs
@@ -465,6 +466,16 @@ def test_relcal_at_work_is_not_continued_and_one_that_is_spoiled_can_be_discarde
     (job.folder / "solution.arrow").write_bytes(b"")
     with pytest.raises(DataError, match=r"what was solved cannot be read: .*; give it up .*--discard"):
         relcal(db, resume=True, workers=1)
+    assert discard_unfinished(db) is not None
+    assert list(db.work.iterdir()) == []
+
+
+def test_relcal_whose_worker_still_stores_a_file_is_not_said_to_be_discarded(pole_cut: Path, tmp_path: Path) -> None:
+    db = copy_of(pole_cut, tmp_path)
+    interrupt(db)
+    (job,) = unfinished_jobs(db.root)
+    with shared(job.folder), pytest.raises(BusyError, match="a worker of the relcal that was cut short is still at"):
+        discard_unfinished(db)
     assert discard_unfinished(db) is not None
     assert list(db.work.iterdir()) == []
 

@@ -55,8 +55,8 @@ def test_killed_at_every_passing_of_every_point(story: Story, step: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("step", "point"), [
-    ("relcal", "store.noted"), ("relcal", "store.stored"), ("batches", "store.noted"), ("batches", "file.filled"),
-    ("batches", "file.renamed"), ("batches", "store.stored"),
+    ("relcal", "store.noted"), ("relcal", "store.stored"), ("refresh", "file.filled"), ("refresh", "file.renamed"),
+    ("batches", "store.noted"), ("batches", "file.filled"), ("batches", "file.renamed"), ("batches", "store.stored"),
 ])  # fmt: skip
 def test_worker_that_is_killed_fails_its_verb_and_nothing_else(story: Story, step: str, point: str) -> None:
     """At the first passing of a point that the coordinator does not pass before."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import pickle
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -428,6 +430,19 @@ def test_file_is_replaced_whole_or_left_alone(con: duckdb.DuckDBPyConnection, tm
         write(Result(pa.table({"x": [1]})), "csv", path, overwrite=False)
     write(Result(pa.table({"x": [1]})), "csv", path)
     assert path.read_text() == "x\n1\n"
+
+
+def test_pipe_and_device_are_written_through(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        write(Result(pa.table({"x": [1]})), "csv", pipe)
+        assert read.result(10) == "x\n1\n"
+    assert pipe.is_fifo()
+    with pytest.raises(UsageError, match="cannot write /dev/full: No space left"):
+        write(Result(pa.table({"x": [1]})), "csv", "/dev/full")
+    assert Path("/dev/full").is_char_device()
 
 
 def test_what_cannot_be_written_is_a_clear_error(result: Result, tmp_path: Path) -> None:
