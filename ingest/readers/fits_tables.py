@@ -1,7 +1,8 @@
 """The HDUs of a FITS file and the columns of its binary tables, straight from a memory map.
 
-Sizes are checked against the file before anything is read: a damaged or truncated file is a DataError here, not a
-surprise later.
+A table that is compressed looks like the table that it was: its header is that of the plain one, and its rows are
+expanded when they are asked for. Sizes are checked against the file before anything is read: a damaged or truncated
+file is a DataError here, not a surprise later.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from skydb.errors import DataError, SkydbError
 
 from .fits_cards import CARD, Header, Value, card_value, find_card
+from .fits_compression import PackedTable, codecs_of, expanded, is_packed, plain_header
 
 BLOCK = 2880
 _END = b"END".ljust(CARD)
@@ -34,12 +37,16 @@ _VARIES = ("NAXIS2", "EXTNAME", "EXTHEAD")
 
 @dataclass(frozen=True)
 class Hdu:
-    """One header and the place of its data; `where` names it in messages."""
+    """One header and the place of its data; `where` names it in messages.
+
+    Of a compressed table, `header` is that of the plain one, and `packed` the HDU as it is in the file.
+    """
 
     header: Header
     start: int
     size: int
     where: str
+    packed: Hdu | None = None
 
     @cached_property
     def layout(self) -> TableLayout:
@@ -65,13 +72,47 @@ class FitsFile:
     hdus: tuple[Hdu, ...]
 
     def records(self, hdu: Hdu) -> NDArray[Any]:
-        """Return the rows of a binary table as a big-endian structured array that views the file."""
+        """Return the rows of a binary table as a big-endian structured array that views the file.
+
+        Of a compressed table, one that views a temporary file into which it is expanded.
+        """
+        if hdu.packed is not None:
+            return self._expanded(hdu)
         layout = hdu.layout
         n_rows = _size(hdu.get("NAXIS2"), "NAXIS2", hdu.where)
         if n_rows * layout.dtype.itemsize > hdu.size:
             raise DataError("the rows take more bytes than the table has", hdu.where, "write the file again")
         self._check_sum(hdu)
         return np.frombuffer(self.content, dtype=layout.dtype, count=n_rows, offset=hdu.start)
+
+    def _expanded(self, hdu: Hdu) -> NDArray[Any]:
+        n_rows = _size(hdu.get("NAXIS2"), "NAXIS2", hdu.where)
+        if n_rows == 0:
+            return np.empty(0, hdu.layout.dtype)
+        with TemporaryFile() as file:
+            for part in self.data(hdu):
+                file.write(part)
+            file.flush()
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(content, dtype=hdu.layout.dtype, count=n_rows)
+
+    def data(self, hdu: Hdu) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of an HDU's data: of a compressed table its rows, tile by tile."""
+        packed = hdu.packed
+        if packed is None:
+            yield self.content[hdu.start:hdu.start + hdu.size]
+            return
+        tiles, n_rows = self.records(packed), _size(hdu.get("NAXIS2"), "NAXIS2", hdu.where)
+        heap = _size(packed.get("THEAP") or tiles.nbytes, "THEAP", packed.where)
+        with memoryview(self.content) as content:
+            table = PackedTable(
+                tiles, content[packed.start + heap:packed.start + packed.size],
+                codecs_of(packed.header, len(hdu.layout.columns)),
+                _size(packed.get("ZTILELEN") or n_rows, "ZTILELEN", packed.where), hdu.where,
+            )  # fmt: skip
+            with table.heap:
+                for rows in expanded(table, hdu.layout, n_rows):
+                    yield rows.view(np.uint8).data
 
     def _check_sum(self, hdu: Hdu) -> None:
         """Compare the data with the table's DATASUM, where it has one: the ones' complement sum of 4-byte words."""
@@ -137,6 +178,24 @@ def open_fits(path: Path) -> FitsFile:
     return FitsFile(path, content, tuple(hdus))
 
 
+def write_expanded(path: Path, sink: IO[bytes]) -> None:
+    """Write a FITS file with its compressed tables expanded, one part of a table in memory at a time.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or a table cannot be expanded.
+    """
+    file = open_fits(path)
+    for hdu in file.hdus:
+        header = (hdu.header.text + _END.decode()).encode("ascii")
+        sink.write(header.ljust(-(-len(header) // BLOCK) * BLOCK))
+        size = 0
+        for part in file.data(hdu):
+            size += sink.write(part)
+        sink.write(bytes(-size % BLOCK))
+
+
 def _read_hdu(path: Path, content: mmap.mmap, start: int, index: int) -> Hdu:
     where = f"{path}, HDU {index}"
     end = content.find(_END, start)
@@ -155,7 +214,8 @@ def _read_hdu(path: Path, content: mmap.mmap, start: int, index: int) -> Hdu:
     if data + size > len(content):
         short = data + size - len(content)
         raise DataError(f"the file ends {short} bytes before the end of the data", where, "copy the file again")
-    return Hdu(header, data, size, where)
+    hdu = Hdu(header, data, size, where)
+    return Hdu(plain_header(header), data, size, where, packed=hdu) if is_packed(header) else hdu
 
 
 def _data_size(header: Header, where: str) -> int:
@@ -187,7 +247,7 @@ def table_layout(hdu: Hdu) -> TableLayout:
     Raises
     ------
     DataError
-        The columns are not those that the header's widths say, or the table is compressed.
+        The columns are not those that the header's widths say.
     """
     if hdu.word("XTENSION") != "BINTABLE" or (hdu.get("BITPIX"), hdu.get("NAXIS")) != (8, 2):
         raise DataError("the HDU is no binary table", hdu.where, "write the file again")
@@ -205,8 +265,6 @@ def table_layout(hdu: Hdu) -> TableLayout:
 @lru_cache(maxsize=64)
 def _layout(text: str) -> TableLayout:
     header = Header(text).values
-    if header.get("ZTABLE") is True:
-        raise DataError("the table is compressed", None, "expand the file with funpack first")
     columns: dict[str, TableColumn] = {}
     formats: list[str] = []
     offsets: list[int] = []

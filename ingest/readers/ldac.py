@@ -144,7 +144,7 @@ def _pairs(file: FitsFile) -> list[tuple[Hdu, Hdu]]:
 
 def _text_header(file: FitsFile, head: Hdu) -> Header:
     """The image's header: cards as text, blanks for the NULs that some writers leave."""
-    text = file.content[head.start:head.start + head.size].replace(b"\0", b" ").decode("latin-1")
+    text = b"".join(file.data(head)).replace(b"\0", b" ").decode("latin-1")
     cards = [text[start:start + CARD].ljust(CARD) for start in range(0, len(text), CARD)]
     end = next((place for place, card in enumerate(cards) if card.rstrip() == "END"), len(cards))
     return Header("".join(cards[:end]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from skydb.errors import DataError, did_you_mean
 
+from .fits_tables import write_expanded
 from .mapping_rules import BesideRule, FileRule
 from .table_blocks import Block, TableFile, check_columns
 
@@ -32,15 +34,27 @@ class _FitsColumn:
 
 def open_fits(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -> TableFile:
     """Open a FITS table, with the tables beside it; compressed files (`.gz`) are expanded in memory."""
-    from astropy.io import fits
-
-    hdus = fits.open(path, memmap=True, mode="readonly")
+    hdus = open_hdus(path)
     try:
         units, readers, n_rows = _fits_columns(path, hdus, rule, columns)
     except BaseException:
         hdus.close()
         raise
     return TableFile(units, _fits_blocks(hdus, readers, n_rows, rows))
+
+
+def open_hdus(path: Path) -> Any:
+    """Return the HDUs of a FITS file as astropy has them; compressed tables are expanded, into a temporary file."""
+    from astropy.io import fits
+
+    hdus = fits.open(path, memmap=True, mode="readonly")
+    if not any(hdu.header.get("ZTABLE") for hdu in hdus):
+        return hdus
+    hdus.close()
+    with NamedTemporaryFile(suffix=".fits") as plain:
+        write_expanded(path, plain.file)
+        plain.flush()
+        return fits.open(plain.name, memmap=True, mode="readonly", lazy_load_hdus=False)
 
 
 def _fits_columns(
@@ -84,11 +98,9 @@ def _table_hdu(path: Path, hdus: Any, wanted: str | int | None) -> Any:
 
 def _check_hdu(path: Path, hdu: Any) -> None:
     where = f"{path}[{hdu.name or 'table'}]"
-    if hdu.header.get("ZTABLE"):
-        raise DataError("the table is compressed with fpack", where, "expand it: funpack FILE")
     information = hdu.fileinfo()
     needed = information["datLoc"] + int(hdu.header["NAXIS1"]) * int(hdu.header["NAXIS2"])
-    if path.suffix == ".fits" and path.stat().st_size < needed:
+    if path.suffix == ".fits" and information["file"].name == str(path) and path.stat().st_size < needed:
         raise DataError(f"the file ends after {path.stat().st_size} of {needed} bytes", where, "fetch it again")
 
 

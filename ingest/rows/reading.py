@@ -18,6 +18,7 @@ from skydb.schema.model import Column, Table
 
 from ..readers.mapping_rules import FileRule
 from ..readers.quantities import conversion
+from ..readers.table_arrays import open_hdus
 from ..readers.table_files import open_table
 
 BLOCK_ROWS = 500_000
@@ -105,7 +106,7 @@ def _names(path: Path, kind: str) -> list[str]:
             return list(pq.read_schema(path).names)
         from astropy.io import fits
 
-        with fits.open(path) as hdus:
+        with open_hdus(path) as hdus:
             tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             return list(tables[0].columns.names) if tables else []
     except Exception as error:  # a damaged file finds many ways to fail

@@ -523,15 +523,6 @@ def test_data_that_contradict_their_sum_are_refused(tmp_path):
         read(tmp_path / "b.smf")
 
 
-def test_compressed_tables_are_refused_with_advice(tmp_path):
-    path = write_smf(tmp_path / "a.smf")
-    with fits.open(path, memmap=False) as hdus:
-        hdus["XY01.psf"].header["ZTABLE"] = True
-        hdus.writeto(tmp_path / "b.smf")
-    with pytest.raises(DataError, match="funpack"):
-        read(tmp_path / "b.smf")
-
-
 def test_magnitude_that_is_not_negative_is_none_and_its_flux_stays(tmp_path):
     table = rows(6, PSF_INST_MAG=np.array([-9.0, 0.0, 0.5, np.nan, np.inf, -0.01], "f4"))
     chunk = only(write_smf(tmp_path / "a.smf", [Chip(table=table)]))

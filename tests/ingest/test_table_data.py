@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -314,11 +313,10 @@ def test_service_error_inside_a_votable_is_shown(data_dir, tmp_path):
         read(data_dir / "edgecases" / "astropy" / "votable" / "irsa-nph-error.xml", mapping)
 
 
-def test_fpacked_table_is_refused_with_the_way_out(data_dir, tmp_path):
-    mapping = detections_of_any(tmp_path, "fits", "RA", "DEC")
-    refused = 0
-    for path in sorted((data_dir / "fpacked_tables").glob("*.fz")):
-        with warnings.catch_warnings(), pytest.raises(DataError) as caught:
-            read(path, mapping)
-        refused += "funpack" in str(caught.value)
-    assert refused
+def test_fpacked_table_is_read_as_its_plain_twin(data_dir, tmp_path):
+    mapping = detections_of_any(tmp_path, "fits", "coord_ra", "coord_dec")
+    packed = read(data_dir / "fpacked_tables" / "sdss903294.fits.fz", mapping)
+    plain = read(data_dir / "sdss" / "903294.fits", mapping)
+    columns = ["det_id", "ra_raw", "dec_raw", "mjd"]
+    assert [c.detections.select(columns) for c in packed] == [c.detections.select(columns) for c in plain]
+    assert sum(c.detections.num_rows for c in packed) == 2680
