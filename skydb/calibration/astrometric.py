@@ -1,8 +1,8 @@
 """Astrometry as data: pixels of a chip → focal plane → tangent plane → sky.
 
 A mosaic's chip (header type WRP) maps its pixels to the focal plane; its exposure (type DIS) maps the focal plane
-to the sky. A single-chip image (type TAN, with or without SIP terms) maps its pixels to the sky at once. Header
-conventions are DVO's, read and written by `wcs_cards`.
+to the sky. A single-chip image (type TAN, with or without SIP or PV terms, or another projection about a point) maps
+its pixels to the sky at once. Header conventions are DVO's and those of FITS, read and written by `wcs_cards`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from skydb.errors import DataError
 
-from .gnomonic import sky_to_tangent, tangent_to_sky
 from .planes import Plane
-from .wcs_cards import WcsCards, plane_cards, read_cards
+from .wcs_cards import WcsCards, plane_cards, radial_cards, read_cards
+from .zenithal import projected_to_sky, sky_to_projected
 
 Array = NDArray[np.float64]
 
@@ -51,31 +51,38 @@ class ChipMap:
 class FocalMap:
     """Focal plane (or the pixels of a single chip) → sky, about the tangent point (`ra`, `dec`) in degrees ICRS.
 
-    `projection` is TAN, or LIN: then the plane's output are offsets in ra and dec themselves.
+    `projection` is TAN, another of `zenithal.PROJECTIONS` (`radial` holds the coefficients of ZPN), or LIN: then the
+    plane's output are offsets in ra and dec themselves.
     """
 
     plane: Plane
     ra: float
     dec: float
     projection: str = "TAN"
+    radial: tuple[float, ...] = ()
 
     def to_sky(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """ra in [0, 360) and dec, deg ICRS, of focal-plane positions; NaN for NaN."""
         first, second = self.plane.forward(*_columns(x, y))
-        if self.projection == "TAN":
-            return tangent_to_sky(first, second, self.ra, self.dec)
-        return (self.ra + first) % 360.0, self.dec + second
+        if self.projection == "LIN":
+            return (self.ra + first) % 360.0, self.dec + second
+        return projected_to_sky(first, second, self.ra, self.dec, self.projection, self.radial)
 
     def to_focal(self, ra: ArrayLike, dec: ArrayLike) -> tuple[Array, Array]:
-        """Focal-plane positions of the sky; NaN 90° and more from the tangent point, or where there is no inverse."""
+        """Focal-plane positions of the sky; NaN where the projection does not show it, or there is no inverse.
+
+        A tangent plane shows what is nearer than 90° to its point.
+        """
         first, second = _columns(ra, dec)
-        if self.projection == "TAN":
-            return self.plane.inverse(*sky_to_tangent(first, second, self.ra, self.dec))
-        return self.plane.inverse((first - self.ra + 180.0) % 360.0 - 180.0, second - self.dec)
+        if self.projection == "LIN":
+            return self.plane.inverse((first - self.ra + 180.0) % 360.0 - 180.0, second - self.dec)
+        plane = sky_to_projected(first, second, self.ra, self.dec, self.projection, self.radial)
+        return self.plane.inverse(*plane)
 
     def cards(self, kind: str = "DIS") -> dict[str, str | int | float]:
-        """Header cards, type DIS for an exposure or TAN for a single chip."""
-        return plane_cards(self.plane, kind if self.projection == "TAN" else "LIN", (self.ra, self.dec))
+        """Header cards, type DIS for an exposure or TAN for a single chip; else that of the projection."""
+        kind = kind if self.projection == "TAN" else self.projection
+        return plane_cards(self.plane, kind, (self.ra, self.dec)) | radial_cards(self.radial)
 
     def to_json(self) -> str:
         """Return the map as JSON text, with every bit of its numbers."""
@@ -83,7 +90,10 @@ class FocalMap:
 
     @cached_property
     def _json(self) -> str:  # kept: all chips of an exposure repeat it
-        return _dumps({"plane": self.plane.to_dict(), "ra": self.ra, "dec": self.dec, "projection": self.projection})
+        radial = {"radial": list(self.radial)} if self.radial else {}
+        return _dumps({
+            "plane": self.plane.to_dict(), "ra": self.ra, "dec": self.dec, "projection": self.projection, **radial,
+        })  # fmt: skip
 
     @classmethod
     def from_json(cls, text: str) -> FocalMap:
@@ -107,7 +117,7 @@ class AstrometricModel:
         Parameters
         ----------
         chip_header : keyword → value
-            Header of the image: type WRP, TAN (with or without SIP) or DIS.
+            Header of the image: type WRP, DIS, TAN (with or without SIP), TPV, SIN, STG, ARC, ZEA, ZPN, PLY or LIN.
         exposure_header : keyword → value, optional
             Header of the mosaic, type DIS, or what was read of it already; used, and required, only for a chip of
             type WRP.
@@ -188,7 +198,7 @@ class AstrometricModel:
 
 
 def _focal_map(cards: WcsCards) -> FocalMap:
-    return FocalMap(cards.plane, *cards.crval, projection="LIN" if cards.kind == "LIN" else "TAN")
+    return FocalMap(cards.plane, *cards.crval, "TAN" if cards.kind == "DIS" else cards.kind, cards.radial)
 
 
 def _dumps(data: Any) -> str:
@@ -196,7 +206,8 @@ def _dumps(data: Any) -> str:
 
 
 def _focal_from(data: dict[str, Any]) -> FocalMap:
-    return FocalMap(Plane.from_dict(data["plane"]), data["ra"], data["dec"], data["projection"])
+    radial = tuple(data.get("radial", ()))
+    return FocalMap(Plane.from_dict(data["plane"]), data["ra"], data["dec"], data["projection"], radial)
 
 
 def _columns(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """The header keywords of an image's astrometry, as DVO and FITS spell them, and back.
 
 Five sets are read, in DVO's order: PC001001…, CROTA2, CDi_j, PCi_j (which DVO does not know) and RA_O, RA_X…;
-NPLYTERM and PCAaXiYj polynomials with the first; SIP terms with any. Written are DVO's names, which DVO reads;
+NPLYTERM and PCAaXiYj polynomials with the first; SIP and PV terms with any. Written are DVO's names, which DVO reads;
 for SIP, which only FITS knows, CDi_j.
 """
 
@@ -15,21 +15,31 @@ from typing import Any
 from skydb.errors import DataError, UsageError
 
 from .planes import Plane, Term
+from .pv_terms import bent
 
 Matrix = tuple[float, float, float, float]
 
-KINDS = {"TAN": "TAN", "DIS": "DIS", "WRP": "WRP", "PLY": "LIN", "LIN": "LIN"}
+KINDS = {
+    "TAN": "TAN", "TPV": "TAN", "DIS": "DIS", "WRP": "WRP", "PLY": "LIN", "LIN": "LIN", "SIN": "SIN", "STG": "STG",
+    "ARC": "ARC", "ZEA": "ZEA", "ZPL": "ZEA", "ZPN": "ZPN",
+}  # fmt: skip
+ZPN_TERMS = 30
+"""PV2_0 … PV2_29, as FITS has them."""
 ORDERS = ((2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3))
 """DVO's order of the polynomial terms; the first three are those of NPLYTERM 2."""
 
 
 @dataclass(frozen=True)
 class WcsCards:
-    """What one header says: type (TAN, DIS, WRP, LIN), the plane's map, and CRVAL, on the sky in degrees ICRS."""
+    """What one header says: type, the plane's map, and CRVAL, on the sky in degrees ICRS.
+
+    The type is DIS, WRP, LIN or one of `zenithal.PROJECTIONS`; `radial` holds the coefficients of ZPN.
+    """
 
     kind: str
     plane: Plane
     crval: tuple[float, float]
+    radial: tuple[float, ...] = ()
 
 
 def read_cards(header: Mapping[str, Any]) -> WcsCards:
@@ -51,7 +61,10 @@ def read_cards(header: Mapping[str, Any]) -> WcsCards:
         plane = replace(plane, terms=_dvo_terms(header))
     if ctype.endswith("-SIP") or "A_ORDER" in header:
         plane = replace(plane, sip=_sip_terms(header))
-    return _checked(WcsCards(kind, plane, (number(header, "CRVAL1"), number(header, "CRVAL2"))), header)
+    if kind == "TAN":
+        plane = bent(plane, header)
+    crval = number(header, "CRVAL1"), number(header, "CRVAL2")
+    return _checked(WcsCards(kind, plane, crval, _radial(kind, header)), header)
 
 
 def plane_cards(plane: Plane, kind: str, crval: tuple[float, float]) -> dict[str, str | int | float]:
@@ -60,9 +73,9 @@ def plane_cards(plane: Plane, kind: str, crval: tuple[float, float]) -> dict[str
     Raises
     ------
     UsageError
-        Terms that the keywords cannot express: of order above 3, or SIP and PCA terms together.
+        Terms that the keywords cannot express: constants, of order above 3, or SIP and PCA terms together.
     """
-    if plane.order > 3 or (plane.sip and plane.terms):
+    if plane.order > 3 or (plane.sip and plane.terms) or any(t.i + t.j < 2 for t in plane.terms):
         raise UsageError("header keywords cannot express this map", "PCA terms", "use orders to 3, or SIP terms alone")
     suffix = f"---{kind}", f"--{kind}"
     sip = "-SIP" if plane.sip else ""
@@ -108,7 +121,7 @@ def _kind(ctype: str, ctype1: str) -> str:
     if ctype.startswith("RA") or ctype1.strip().startswith(("DEC", "GLON", "ELON", "GLAT", "ELAT")):
         raise DataError(f"axes {ctype1!r}, {ctype!r} are not RA, Dec", "CTYPE1, CTYPE2", "give equatorial astrometry")
     if not ctype.startswith("DEC") or name not in KINDS:
-        raise DataError(f"projection {ctype!r} is not known", "CTYPE2", "known: TAN, TAN-SIP, DIS, WRP, PLY, LIN")
+        raise DataError(f"projection {ctype!r} is not known", "CTYPE2", f"known: TAN-SIP, {', '.join(KINDS)}")
     return KINDS[name]
 
 
@@ -182,6 +195,21 @@ def _sip_terms(header: Mapping[str, Any]) -> tuple[Term, ...]:
     return tuple(Term(i, j, *values) for (i, j), values in found.items())
 
 
+def _radial(kind: str, header: Mapping[str, Any]) -> tuple[float, ...]:
+    """The coefficients of ZPN; PV2_1 is 1 where it is absent, as in DVO."""
+    if kind != "ZPN":
+        return ()
+    given = [number(header, f"PV2_{m}", float(m == 1)) for m in range(ZPN_TERMS)]
+    if given[0] != 0.0 or not given[1] > 0.0:
+        raise DataError("the polynomial of ZPN does not grow from 0", "PV2_0, PV2_1", "correct the header")
+    return tuple(given[: max(m for m in range(ZPN_TERMS) if given[m]) + 1])
+
+
+def radial_cards(radial: tuple[float, ...]) -> dict[str, str | int | float]:
+    """Return the cards of ZPN's coefficients."""
+    return {f"PV2_{m}": value for m, value in enumerate(radial)}
+
+
 def _sip_cards(plane: Plane) -> dict[str, str | int | float]:
     order = max(t.i + t.j for t in plane.sip)
     cards: dict[str, str | int | float] = {"A_ORDER": order, "B_ORDER": order}
@@ -203,8 +231,11 @@ def _checked(cards: WcsCards, header: Mapping[str, Any]) -> WcsCards:
         raise DataError(f"{cards.crval[1]:g} is no declination", "CRVAL2", "correct the header")
     if number(header, "LONPOLE", 180.0) != 180.0:
         raise DataError("a native pole other than 180 is not read", "LONPOLE", "rotate the matrix instead")
-    if any(key[:4] in ("PV1_", "PV2_") for key in header):
-        raise DataError("PV distortion terms are not read", "PV1_1", "give SIP or PCA polynomials")
+    known = {"TAN": ("PV1_", "PV2_"), "ZPN": ("PV2_",)}.get(cards.kind, ())
+    others = [key for key in header if key[:4] in ("PV1_", "PV2_") and key[:4] not in known]
+    unread = [key for key in others if number(header, key) != 0.0]
+    if unread:
+        raise DataError(f"this term of projection {cards.kind} is not read", unread[0], "give SIP or PCA polynomials")
     return _to_icrs(cards, header)
 
 
@@ -238,4 +269,5 @@ def _to_icrs(cards: WcsCards, header: Mapping[str, Any]) -> WcsCards:
     step = 1e-3 if dec < 89.0 else -1e-3
     points = SkyCoord([ra, ra], [dec, dec + step], unit=units.deg, frame=frame).transform_to(ICRS())
     north = float(points[0].position_angle(points[1]).deg) + (0.0 if step > 0 else 180.0)
-    return WcsCards(cards.kind, cards.plane.rotated(north), (float(points[0].ra.deg), float(points[0].dec.deg)))
+    crval = float(points[0].ra.deg), float(points[0].dec.deg)
+    return replace(cards, plane=cards.plane.rotated(north), crval=crval)

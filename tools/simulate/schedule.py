@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skydb.calibration.gnomonic import tangent_to_sky
+from skydb.calibration.zenithal import tangent_to_sky
 from skydb.errors import UsageError
 
 from . import atmosphere

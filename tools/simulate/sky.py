@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from skydb.calibration.gnomonic import tangent_to_sky
+from skydb.calibration.zenithal import tangent_to_sky
 
 from .atmosphere import earth_position
 from .presets import SKY, Patch, Preset, stream
