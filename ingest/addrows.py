@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -33,6 +32,7 @@ from skydb.store.scratch import Scratch, scratch
 from skydb.store.snapshot import Snapshot
 
 from .batch import DEFAULT_RADIUS_ARCSEC
+from .companions import rows_digest
 from .rows.matching import PositionMatch, match_by_id, match_by_measurement
 from .rows.reading import RowFile, row_file
 from .rows.report import RowsFileReport, RowsReport
@@ -168,12 +168,10 @@ class _Job:
 
 
 def _digest(table: Table, path: Path) -> str:
-    """Return the digest of a file's content for a table: another table may take rows of the same file."""
     try:
-        content = digest_of(path)
+        return rows_digest(table.name, digest_of(path))
     except OSError as error:
         raise UsageError(f"cannot be opened: {error.strerror}", str(path), "check the path") from error
-    return hashlib.blake2b(f"{table.name} {content}".encode(), digest_size=16).hexdigest()
 
 
 def _report(path: str, file: RowFile, spilled: Spilled, stored: Sequence[StoredRows]) -> RowsFileReport:

@@ -69,4 +69,5 @@ class Job:
     def request(self, snapshot: Snapshot) -> ReadRequest:
         """Return what the readers need to know."""
         options = self.options
-        return ReadRequest(self.photcodes(snapshot), options.photcode, options.mapping, options.keep)
+        tables = tuple(t for t in snapshot.declared.values() if t.keyed_by == "measurement")
+        return ReadRequest(self.photcodes(snapshot), options.photcode, options.mapping, options.keep, tables)

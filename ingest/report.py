@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +14,8 @@ class FileReport:
     `status` is "ingested", "known" (its content is in the database already, nothing changed) or "failed" (nothing of
     it was kept; `error` says why, and `exit_code` who has to act: 2 the caller, such as for a file that is not there,
     3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected + n_there; `n_there` counts rows of
-    images that are there already, where the others of the file had been deleted.
+    images that are there already, where the others of the file had been deleted. `companions` are rows of declared
+    tables that came with the measurements: by table how many the file has ("in"), were "stored", and why others not.
     """
 
     file: str
@@ -29,6 +31,7 @@ class FileReport:
     error: str | None = None
     exit_code: int = 0
     n_there: int = 0
+    companions: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ class AddstarReport:
             "files": [asdict(f) for f in self.files],
         }
 
+    def _companions(self) -> dict[str, Counter[str]]:
+        """Return the counts of rows of declared tables, by table."""
+        found: dict[str, Counter[str]] = {}
+        for file in self.files:
+            for name, counts in file.companions.items():
+                found.setdefault(name, Counter()).update(counts)
+        return found
+
     @property
     def _there(self) -> str:
         there = self.count("n_there")
@@ -109,9 +120,16 @@ class AddstarReport:
             lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())))
         if self.count("n_nulled"):
             lines.append(f"values that became NULL: {self.count('n_nulled')}")
+        lines += [f"with them, {name}: {_sum_of(counts)}" for name, counts in self._companions().items()]
         lines.append("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
         lines += [f"failed: {_with_name(f)}" for f in self.with_status("failed")]
         return "\n".join(lines)
+
+
+def _sum_of(counts: Counter[str]) -> str:
+    """Return what became of rows of a declared table."""
+    others = "".join(f" + {reason} {n}" for reason, n in sorted(counts.items()) if reason not in ("in", "stored") and n)
+    return f"rows in {counts['in']} = stored {counts['stored']}{others}"
 
 
 def _with_name(failed: FileReport) -> str:

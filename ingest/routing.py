@@ -21,6 +21,7 @@ from skydb.store.layout import new_name
 from skydb.store.scratch import Scratch
 
 from .readers import reader_for
+from .readers.companions import Companions, joined
 from .readers.interface import CHUNK_ROWS, Chunk, ReadRequest, check_chunk
 from .spill import Spill, write_spill
 
@@ -54,6 +55,7 @@ class FileSummary:
     Nothing of it may be kept if `error` is set (`exit_code` says who has to act, as that of `SkydbError`), or if it is
     `known`: ingested by another writer in the meantime. `rows_of_image` counts the measurements of every image. Of a
     file from which images were deleted, `logged` is the entry of the log, and the images `left_out` are still there.
+    `companions` counts the rows of declared tables that it has.
     """
 
     number: int
@@ -71,6 +73,7 @@ class FileSummary:
     rows_of_image: Counter[int] = field(default_factory=Counter)
     logged: LogEntry | None = None
     left_out: tuple[int, ...] = ()
+    companions: Counter[str] = field(default_factory=Counter)
 
     @property
     def accepted(self) -> bool:
@@ -173,6 +176,7 @@ def _chunks_of(file: InputFile, request: ReadRequest, summary: FileSummary) -> I
         summary.n_measurements += chunk.detections.num_rows
         summary.rows_of_image.update(_rows_of_image(chunk.detections))
         summary.n_nulled += chunk.n_nulled
+        summary.companions.update({name: each.n_in for name, each in chunk.companions.items()})
         yield chunk
     if images:
         summary.images = first_of_each(pa.concat_tables(images), "image_id")
@@ -198,6 +202,7 @@ class _Router:
         self.spills: list[Spill] = []
         self._tables: list[pa.Table] = []
         self._files: list[np.ndarray] = []
+        self._companions: list[tuple[int, dict[str, Companions]]] = []
         self._rows = 0
         self._pixels: list[np.ndarray] = []
         self._counts: list[np.ndarray] = []
@@ -210,6 +215,7 @@ class _Router:
             self.flush()
         self._tables.append(chunk.detections)
         self._files.append(np.full(rows, number, dtype=np.int32))
+        self._companions.append((self._rows, chunk.companions))
         self._rows += rows
 
     def flush(self) -> None:
@@ -218,11 +224,12 @@ class _Router:
         detections = pa.concat_tables(self._tables, promote_options="default")
         pixels = pixel_of(detections.column("ra_raw").to_numpy(), detections.column("dec_raw").to_numpy())
         path = self.folder / f"{new_name()}.arrow"  # a second run of the task must not write where others read
-        self.spills.append(write_spill(path, detections, pixels, np.concatenate(self._files)))
+        companions = joined(self._companions)
+        self.spills.append(write_spill(path, detections, pixels, np.concatenate(self._files), companions))
         found, counts = np.unique(pixels >> 2 * (29 - PLAN_ORDER), return_counts=True)
         self._pixels.append(found)
         self._counts.append(counts)
-        self._tables, self._files, self._rows = [], [], 0
+        self._tables, self._files, self._companions, self._rows = [], [], [], 0
 
     def finish(self, summaries: list[FileSummary]) -> RouteResult:
         self.flush()

@@ -6,7 +6,7 @@ one slice of it, found by bisection and read through a memory map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,31 +15,44 @@ import pyarrow as pa
 
 from skydb.store.arrow_files import map_arrow, write_arrow
 
+from .companions import FILE as FILE
+from .companions import spill_companions
+from .readers.companions import Companions
+
 PIXEL = "_pix29"
-FILE = "_file"
 
 
 @dataclass(frozen=True)
 class Spill:
-    """One spill file, how many rows it holds, and their lowest and highest founding pixel."""
+    """One spill file, how many rows it holds, and their lowest and highest founding pixel.
+
+    `companions` are the files of rows of declared tables that go with them.
+    """
 
     path: Path
     rows: int
     lowest: int
     highest: int
+    companions: tuple[tuple[str, Path], ...] = ()
 
     def may_hold(self, lo: int, hi: int) -> bool:
         """Say whether founding pixels in [lo, hi) may be among its own."""
         return bool(self.rows) and self.lowest < hi and self.highest >= lo
 
 
-def write_spill(path: Path, detections: pa.Table, pixels: np.ndarray, files: np.ndarray) -> Spill:
-    """Write detections sorted by founding pixel; `files` (N,) is the number of the input file of each."""
+def write_spill(
+    path: Path, detections: pa.Table, pixels: np.ndarray, files: np.ndarray,
+    companions: Mapping[str, Companions] | None = None,
+) -> Spill:  # fmt: skip
+    """Write detections sorted by founding pixel, and what goes with them.
+
+    `files` (N,) is the number of the input file of each; `companions` count them in the order given.
+    """
     order = np.argsort(pixels, kind="stable")
     rows = detections.append_column(PIXEL, pa.array(pixels)).append_column(FILE, pa.array(files, pa.int32()))
     write_arrow(rows.take(pa.array(order)).combine_chunks(), path)
     ends = (int(pixels[order[0]]), int(pixels[order[-1]])) if len(order) else (0, 0)
-    return Spill(path, rows.num_rows, *ends)
+    return Spill(path, rows.num_rows, *ends, spill_companions(path, companions or {}, files, order))
 
 
 def open_spill(spill: Spill) -> pa.Table:

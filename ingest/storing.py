@@ -6,6 +6,7 @@ cell by cell (`writing`) → commit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -25,6 +26,7 @@ from skydb.store.files import DataFile
 from skydb.store.snapshot import Snapshot
 
 from .batch import ImageBatch, build_batch, first_zero_points
+from .companion_log import companion_log, counts_of_file, sum_of
 from .job import Job
 from .known import accepted_images
 from .linking import Linked, LinkTask, link_cells
@@ -77,7 +79,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     """
     base = _base(job, batch)
     if not any(s.accepted for s in base.summaries):
-        return _reports(batch, base, None)
+        return _reports(batch, base, None, ())
     with job.steps.step("associate") as progress:
         reach = reach_of(
             base.snapshot, batch.counted_pixels(), radius_arcsec=base.images.rules().largest_radius_arcsec,
@@ -95,7 +97,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         exposures = _new_exposures(base)
         tables = _write_tables(batch, base, {"images_cal": images_cal, "exposures": exposures})
         written = Written(cells, tables, tuple(exposures.column("exposure_id").to_pylist()))
-    reports = _reports(batch, base, linked)
+    reports = _reports(batch, base, linked, cells)
     reached("addstar.written")
     with job.steps.step("commit"):
         job.db.commit(_changes(job, batch, base, reach, written, reports))
@@ -177,11 +179,14 @@ def _changes(
     if base.brings_photcodes:
         replaces += [f.name for f in base.snapshot.files("photcodes")]
     writes = merge_ranges(np.array([(w.cell.lo, w.cell.hi) for w in cells], dtype=np.int64))
+    companions = companion_log(batch.files, base.summaries, base.snapshot, cells, reports)
     return Changes(
         "addstar", job.command, base.snapshot.id,
         adds=(*written.tables, *(f for w in cells for f in w.adds)), replaces=tuple(replaces),
-        cells=tuple(w.cell for w in cells), log=_log(batch, base, reports),
-        ends_log=tuple(s.logged.digest for s in base.summaries if s.accepted and s.logged is not None),
+        cells=tuple(w.cell for w in cells), log=(*_log(batch, base, reports), *companions.begins),
+        ends_log=(
+            *(s.logged.digest for s in base.summaries if s.accepted and s.logged is not None), *companions.ends
+        ),
         images=_image_keys(batch, base.images), exposures=written.exposures,
         exposures_of_images=tuple(base.images.exposures.column("exposure_id").to_pylist()),
         reads=merge_ranges(np.concatenate([reach.reads, writes])), writes=writes, uses_calibration=True,
@@ -211,9 +216,16 @@ def _log(batch: RoutedBatch, base: Base, reports: dict[str, FileReport]) -> tupl
     return tuple(entries)
 
 
-def _reports(batch: RoutedBatch, base: Base, linked: Linked | None) -> dict[str, FileReport]:
+def _reports(
+    batch: RoutedBatch, base: Base, linked: Linked | None, cells: Sequence[WrittenCell]
+) -> dict[str, FileReport]:  # fmt: skip
     paths = {f.number: f.path for f in batch.files}
-    return {paths[s.number]: _report(paths[s.number], s, linked) for s in base.summaries}
+    stored = sum_of([cell.companions for cell in cells])
+    reports = {paths[s.number]: _report(paths[s.number], s, linked) for s in base.summaries}
+    for summary in (s for s in base.summaries if s.accepted and s.companions):
+        path = paths[summary.number]
+        reports[path] = replace(reports[path], companions=counts_of_file(summary, base.snapshot, stored))
+    return reports
 
 
 def _report(path: str, summary: FileSummary, linked: Linked | None) -> FileReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from skydb.store.parquet import read_file, sort_rows
 from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
+from .companions import CompanionCounts, Placed, companions_of
 from .spill import FILE, PIXEL, Spill, open_spill
 
 
@@ -101,17 +102,27 @@ def store_tables(tables: Mapping[str, pa.Table], snapshot: Snapshot, place: Scra
 
 @dataclass(frozen=True)
 class WrittenCell:
-    """The files that one cell gained and lost, and the cell as it is now."""
+    """The files that one cell gained and lost, the cell as it is now, and what became of rows of declared tables."""
 
     cell: Cell
     adds: tuple[DataFile, ...]
     replaces: tuple[str, ...]
+    companions: Mapping[str, CompanionCounts] = field(default_factory=dict)
 
 
 def write_cell(work: CellWork, *, task: WriteTask) -> WrittenCell:
-    """Write one cell's new measurements, raw and calibrated, its new seeds, and its refreshed derived tables."""
-    raw, founders = _gather(CellRows.concat([CellRows.load(work.interior), work.border]), task.spills)
-    return store_rows_of_cell(work.cell, raw, _seeds_of(raw, founders), task=task)
+    """Write one cell's new measurements, raw and calibrated, its new seeds, and its refreshed derived tables.
+
+    Rows of declared tables that come with the measurements are stored with them.
+    """
+    raw, founders, placed = _gather(CellRows.concat([CellRows.load(work.interior), work.border]), task.spills)
+    written = store_rows_of_cell(work.cell, raw, _seeds_of(raw, founders), task=task)
+    spilled, adds, counts = [s.companions for s in task.spills], list(written.adds), {}
+    for name in sorted({name for each in spilled for name, _ in each} & task.snapshot.declared.keys()):
+        rows, counts[name] = companions_of(placed, spilled, task.snapshot.table(name))
+        if rows.num_rows:
+            adds.append(task.place.store(task.snapshot, rows, name, cell=work.cell))
+    return replace(written, adds=tuple(adds), companions=counts)
 
 
 def store_rows_of_cell(cell: Cell, raw: pa.Table, seeds: pa.Table, *, task: WriteTask) -> WrittenCell:
@@ -177,8 +188,11 @@ def _all_rows(parts: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([p.replace_schema_metadata() for p in parts], promote_options="default")
 
 
-def _gather(rows: CellRows, spills: Sequence[Spill]) -> tuple[pa.Table, pa.Array]:
-    """Take a cell's rows out of the spills; returns them as `measurements` is sorted, and which are founders."""
+def _gather(rows: CellRows, spills: Sequence[Spill]) -> tuple[pa.Table, pa.Array, Placed]:
+    """Take a cell's rows out of the spills.
+
+    Returns them as `measurements` is sorted, which of these are founders, and where all lie in the spills.
+    """
     parts, order = [], []
     for number in distinct(rows.spill):
         mine = np.flatnonzero(rows.spill == number)
@@ -190,10 +204,12 @@ def _gather(rows: CellRows, spills: Sequence[Spill]) -> tuple[pa.Table, pa.Array
     raw = pa.concat_tables(parts, promote_options="default").drop_columns([PIXEL, FILE])
     raw = raw.append_column("object_id", pa.array(rows.object_id[place]))
     raw = raw.append_column("link_flags", pa.array(rows.link_flags[place], pa.uint32()))
+    image, det = (raw.column(name).to_numpy() for name in ("image_id", "det_id"))
+    placed = Placed(rows.spill[place], rows.row[place], rows.object_id[place], image, det)
     founders = pa.array(rows.founders[place])
     keys = [raw.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
     by_key = pa.array(np.lexsort(keys))
-    return MEASUREMENTS.conform(raw.take(by_key)), founders.take(by_key)
+    return MEASUREMENTS.conform(raw.take(by_key)), founders.take(by_key), placed
 
 
 def _seeds_of(raw: pa.Table, founders: pa.Array) -> pa.Table:

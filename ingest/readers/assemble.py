@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, groupby
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skydb.schema.tables import EXPOSURES, IMAGES, MEASUREMENTS
 
+from .companions import Companions, joined
 from .detections import Mask
 from .fits_tables import Hdu
 from .headers import ImageHeader
@@ -21,12 +22,16 @@ from .interface import CHUNK_ROWS, Chunk
 
 @dataclass(frozen=True)
 class ImageTable:
-    """One image of the file: its header as read, its table, and which rows repeat a detection number."""
+    """One image of the file: its header as read, its table, and which rows repeat a detection number.
+
+    `siblings` are the tables beside it that rows of declared tables are read from, by kind.
+    """
 
     image: ImageHeader
     table: Hdu
     records: NDArray[Any]
     repeated: Mask
+    siblings: Mapping[str, tuple[Hdu, NDArray[Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of some rows: columns of `measurements`, rows rejected by reason, values that became NULL."""
+    """Detections of some rows: columns of `measurements`, rows rejected by reason, values that became NULL.
+
+    `companions` are the rows of declared tables that go with them.
+    """
 
     table: pa.Table
     rejected: dict[str, int]
     n_nulled: int
+    companions: Mapping[str, Companions] = field(default_factory=dict)
 
 
 def chunks(
@@ -71,7 +80,9 @@ def chunks(
         for part in parts:
             rejected.update(part.rejected)
         table = _joined([part.table for part in parts])
-        yield _chunk(images, table, dict(rejected), sum(part.n_nulled for part in parts))
+        before = accumulate((part.table.num_rows for part in parts), initial=0)
+        chunk = _chunk(images, table, dict(rejected), sum(part.n_nulled for part in parts))
+        yield replace(chunk, companions=joined([(n, part.companions) for n, part in zip(before, parts, strict=False)]))
         refused = 0
 
 

@@ -12,8 +12,10 @@ import pyarrow as pa
 from skydb.errors import UsageError
 
 if TYPE_CHECKING:
+    from skydb.schema.model import Table
     from skydb.schema.photcodes import Photcodes
 
+    from .companions import Companions
     from .mapping import Mapping
 
 CHUNK_ROWS = 500_000
@@ -39,12 +41,16 @@ class DetectionFilter:
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What the caller knows about the files that it asks to read."""
+    """What the caller knows about the files that it asks to read.
+
+    `tables` are the declared tables, keyed by measurement, whose rows are read with the detections.
+    """
 
     photcodes: Photcodes
     photcode: str | None = None
     mapping: Mapping | None = None
     keep: DetectionFilter = field(default_factory=DetectionFilter)
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Chunk:
     declared columns of `measurements` (those that the file has) without `object_id`: always `image_id`, `det_id`,
     `code`, `mjd`, `ra_raw`, `dec_raw`, none of them NULL. A row of a reference survey makes one detection per
     photcode: they share `det_id` and position and differ in `image_id` and `code`. `n_in` counts rows of the file;
-    those not kept are counted in `rejected` by reason.
+    those not kept are counted in `rejected` by reason. `companions` are rows of declared tables that go with them.
     """
 
     images: pa.Table
@@ -64,6 +70,7 @@ class Chunk:
     n_in: int
     rejected: dict[str, int]
     n_nulled: int = 0
+    companions: dict[str, Companions] = field(default_factory=dict)
 
 
 LARGEST_AIRMASS = 40.0

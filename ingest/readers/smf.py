@@ -20,6 +20,7 @@ from skydb.schema.psphot import COLUMN_OF_TTYPE, UNSIGNED
 from skydb.schema.tables import MEASUREMENTS
 
 from .assemble import Detections, ImageTable, Rows, chunks
+from .companions import Companions, joined, own_companions, sibling_companions, siblings_of
 from .detections import (
     Mask,
     Part,
@@ -105,7 +106,8 @@ def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]
         if image.row["n_astrometry"] is not None and image.row["n_astrometry"] <= 0:
             refused += len(records)
             continue
-        chips.append(ImageTable(image, table, records, repeats(_det_id(records, table.layout))))
+        siblings = {kind: (hdu, file.records(hdu)) for kind, hdu in siblings_of(file, table, request.tables).items()}
+        chips.append(ImageTable(image, table, records, repeats(_det_id(records, table.layout)), siblings))
     if not chips:
         raise DataError("no chip has usable astrometry (NASTRO is 0)", str(file.path), "solve its astrometry first")
     return chips, refused
@@ -223,7 +225,26 @@ def _detections(batch: Sequence[Rows], request: ReadRequest) -> Detections:
         numbers = [np.arange(len(rows.source.records), dtype=np.int64)[rows.rows] for rows in batch]
         columns["det_id"] = np.concatenate(numbers)[kept]
     table, n_nulled = arrow_columns(key_columns(parts, kept) | columns, nulls)
-    return Detections(table, rejected, n_nulled)
+    return Detections(table, rejected, n_nulled, _companions(batch, records, kept, columns["det_id"], request))
+
+
+def _companions(
+    batch: Sequence[Rows], records: Records, kept: Mask, det_id: NDArray[Any], request: ReadRequest
+) -> dict[str, Companions]:
+    """Rows of declared tables that go with the kept rows, whose numbers `det_id` are."""
+    own = own_companions(records, batch[0].source.table, kept, request.tables)
+    parts: list[tuple[int, dict[str, Companions]]] = [(0, own)]
+    first = start = 0
+    for rows, stored in zip(batch, records, strict=True):
+        n_kept = int(np.count_nonzero(kept[start:start + len(stored)]))
+        mine = det_id[first:first + n_kept].astype(np.int64)
+        found = {
+            table.name: sibling_companions(*rows.source.siblings[table.psphot], table, mine, count=not rows.rows.start)
+            for table in request.tables if table.psphot and table.psphot in rows.source.siblings
+        }  # fmt: skip
+        parts.append((first, found))
+        first, start = first + n_kept, start + len(stored)
+    return joined(parts)
 
 
 def _file_columns(

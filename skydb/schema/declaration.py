@@ -41,8 +41,12 @@ SHIPPED = Path(__file__).parent / "declarations"
 KEYS = {"object": ("object_id",), "measurement": ("object_id", "image_id", "det_id")}
 """The columns that say what a row of a declared table is about."""
 
+SIBLINGS = ("XSRC", "XFIT", "XRAD", "XGAL")
+"""The kinds of tables that psphot writes beside its detections."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_TABLE_WORDS = {"name": str, "meaning": str, "keyed_by": str, "key": list, "version": int, "dvo": str, "columns": list}
+_TABLE_WORDS = {"name": str, "meaning": str, "keyed_by": str, "key": list, "version": int, "dvo": str, "psphot": str,
+                "columns": list}  # fmt: skip
 _COLUMN_WORDS = {
     "name": str, "type": str, "unit": str, "ucd": str, "meaning": str, "dvo": str, "psphot": str, "since": int,
     "default": (bool, int, float, str), "widened": list,
@@ -113,6 +117,9 @@ def declared_table(given: Mapping[str, Any], where: str) -> Table:
     _check_names(name, given.get("dvo"), where)
     if keyed_by not in KEYS:
         raise UsageError(f"keyed_by is {keyed_by!r}", where, 'write "object" or "measurement"')
+    if given.get("psphot", SIBLINGS[0]) not in SIBLINGS or ("psphot" in given and keyed_by != "measurement"):
+        todo = f"write one of {', '.join(SIBLINGS)}, of a table keyed by measurement"
+        raise UsageError(f"psphot is {given['psphot']!r}", where, todo)
     extra = tuple(given.get("key", ()))
     columns = [_column(each, extra, f"{where}, column {number}") for number, each in enumerate(given["columns"], 1)]
     _check_columns(columns, extra, where)
@@ -122,7 +129,7 @@ def declared_table(given: Mapping[str, Any], where: str) -> Table:
     keys = [MEASUREMENTS[key] for key in KEYS[keyed_by]]
     return Table(
         name, "sky", given["meaning"], (*keys, *columns), sort=(*KEYS[keyed_by], *extra), dvo=given.get("dvo"),
-        version=version, keyed_by=keyed_by,
+        version=version, keyed_by=keyed_by, psphot=given.get("psphot"),
     )  # fmt: skip
 
 
@@ -130,7 +137,7 @@ def declaration_text(table: Table) -> str:
     """Return the declaration of a table as JSON, as the catalog keeps it."""
     own = {"name": table.name, "meaning": table.meaning, "keyed_by": table.keyed_by, "version": table.version}
     keys = KEYS[table.keyed_by or "object"]
-    extra = {"dvo": table.dvo} if table.dvo else {}
+    extra = {word: value for word, value in (("dvo", table.dvo), ("psphot", table.psphot)) if value}
     columns = [_as_words(c) for c in table if c.name not in keys]
     return json.dumps(own | extra | {"key": list(table.sort[len(keys):]), "columns": columns}, ensure_ascii=False)
 

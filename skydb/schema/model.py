@@ -74,7 +74,9 @@ class Table:
     `kind` says where its rows live: "sky" (Parquet per cell), "global" (Parquet, one set for the database),
     "catalog" (what SQL shows of the catalog). `sort` is the order of rows inside a file. `version` counts its changes;
     skydb's own tables share one count. `keyed_by` says of a table that a database declares for itself what a row is
-    about: "object" or "measurement"; rows that share the columns of `sort` are one then.
+    about: "object" or "measurement"; rows that share the columns of `sort` are one then. `psphot` is the kind of table
+    (XSRC, XFIT …) beside its detections in which psphot's files have the rows; None: where columns have TTYPEs, that of
+    the detections.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Table:
     dvo: str | None = None
     version: int = SCHEMA_VERSION
     keyed_by: str | None = None
+    psphot: str | None = None
     _by_name: dict[str, Column] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from skydb.schema.tables import TABLES
 from skydb.sky.partition import unit_vectors
 
 from .catalog import alive, reading
-from .history import images_of_digests
+from .history import BROUGHT_IMAGES, images_of_digests
 from .parquet import read_file
 from .snapshot import Snapshot
 
@@ -88,7 +88,8 @@ def _any_among(rows: pa.Table, wanted: Wanted) -> pa.ChunkedArray:
 
 
 def _images_of_files(snapshot: Snapshot, files: Sequence[str]) -> set[int]:
-    query = f"SELECT digest, file FROM ingest_log WHERE (file = ? OR digest = ?) AND {alive(snapshot.id)}"
+    chosen = f"(file = ? OR digest = ?) AND {BROUGHT_IMAGES} AND {alive(snapshot.id)}"
+    query = f"SELECT digest, file FROM ingest_log WHERE {chosen}"
     digests = []
     with reading(snapshot.root) as connection:
         for file in files:
@@ -109,7 +110,8 @@ def _images_of_files(snapshot: Snapshot, files: Sequence[str]) -> set[int]:
 def _files_of_that_name(connection: sqlite3.Connection, snapshot: Snapshot, file: str) -> list[str]:
     """Return up to three ingested files that have a file's name in another folder, as they were given."""
     name = PurePath(file).name
-    query = f"SELECT DISTINCT file FROM ingest_log WHERE (file = ? OR file LIKE ? ESCAPE '!') AND {alive(snapshot.id)}"
+    named = f"(file = ? OR file LIKE ? ESCAPE '!') AND {BROUGHT_IMAGES}"
+    query = f"SELECT DISTINCT file FROM ingest_log WHERE {named} AND {alive(snapshot.id)}"
     ending = "%/" + "".join(f"!{letter}" if letter in "%_!" else letter for letter in name)
     return [row[0] for row in connection.execute(f"{query} ORDER BY file LIMIT 3", (name, ending))]
 

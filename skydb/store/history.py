@@ -133,6 +133,10 @@ def lookup_query(table: str, columns: tuple[str, str], at: int) -> str:
     return f"{chosen} AND end_snapshot IS NULL UNION ALL {chosen} AND end_snapshot > {int(at)}"
 
 
+BROUGHT_IMAGES = "instr(format, ':') = 0"
+"""Of the log, in SQL: the files that brought images, not the rows of declared tables that came from a file."""
+
+
 def summary(snapshot: Snapshot) -> dict[str, object]:
     """Return what a snapshot holds, for people: rows per table, cells, files, bytes."""
     with reading(snapshot.root) as connection:
@@ -141,7 +145,8 @@ def summary(snapshot: Snapshot) -> dict[str, object]:
             " GROUP BY table_name ORDER BY table_name"
         ).fetchall()
         files, deleted = connection.execute(
-            f"SELECT COUNT(*), COALESCE(SUM(n_deleted_images), 0) FROM ingest_log WHERE {alive(snapshot.id)}"
+            "SELECT COUNT(*), COALESCE(SUM(n_deleted_images), 0) FROM ingest_log"
+            f" WHERE {BROUGHT_IMAGES} AND {alive(snapshot.id)}"
         ).fetchone()
     rows = {name: count for name, count, _, _ in tables}
     cells = snapshot.cells()

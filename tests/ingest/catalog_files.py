@@ -141,3 +141,51 @@ def write_ldac(path, images=None):
         hdus += [head, body]
     fits.HDUList(hdus).writeto(path, overwrite=True)
     return path
+
+
+def add_siblings(path, kinds=("XRAD", "XSRC"), seed=0, named=True):
+    """Give every table of detections of a file its siblings; returns the rows of each, as columns, by kind and image.
+
+    XRAD has two rows a detection, XSRC one of every other; in any order, with a row twice, and one of no detection.
+    """
+    rng = np.random.default_rng(seed)
+    made = {kind: {} for kind in kinds}
+    with fits.open(path, memmap=False) as hdus:
+        for hdu in [h for h in hdus if str(h.header.get("EXTTYPE", "")).startswith("PS1_")]:
+            head = hdu.header["EXTNAME"].removesuffix("psf")
+            numbers = np.asarray(hdu.data["IPP_IDET"], dtype=np.int32)
+            for kind in kinds:
+                table = _sibling(kind, numbers, rng)
+                made[kind][head] = table
+                columns = [fits.Column(n, _form(v), array=v) for n, v in table.items()]
+                sibling = fits.BinTableHDU.from_columns(columns)
+                sibling.header["EXTNAME"], sibling.header["EXTTYPE"] = f"{head}{kind.lower()}", f"PS1_{kind}"
+                sibling.header["EXTHEAD"] = hdu.header["EXTHEAD"]
+                hdus.append(sibling)
+                if named:
+                    hdu.header[f"{kind}NAME"] = f"{head}{kind.lower()}"
+        hdus.writeto(path, overwrite=True)
+    return made
+
+
+def _form(values):
+    letter = {"f4": "E", "i4": "J"}.get(values.dtype.str[1:], f"{values.dtype.itemsize}A")
+    return f"{values.shape[1]}{letter}" if values.ndim > 1 else letter
+
+
+def _sibling(kind, numbers, rng):
+    owner = np.repeat(numbers, 2) if kind == "XRAD" else numbers[::2]
+    owner = np.append(owner, [owner[0], 99_999]).astype("i4")
+    own = np.tile(np.array([4.5, 6.25], "f4"), len(owner))[: len(owner)]
+    order = rng.permutation(len(owner))
+    order = np.append(order[order != len(owner) - 2], len(owner) - 2)  # the row that is there twice comes last
+    flux = rng.normal(1e4, 1e3, (len(owner), 5)).astype("f4")
+    flux[3, 2] = np.nan
+    if kind == "XRAD":
+        table = {"IPP_IDET": owner, "PSF_FWHM": own, "X_APER": rng.uniform(0, 9, len(owner)).astype("f4"),
+                 "APER_FLUX": flux, "APER_FLUX_ERR": abs(flux) / 100}  # fmt: skip
+    else:
+        error = rng.normal(0, 1, len(owner)).astype("f4")
+        table = {"IPP_IDET": owner, "PETRO_MAG": rng.normal(-9, 1, len(owner)).astype("f4"), "PETRO_MAG_ERR": error,
+                 "PROF_FLUX": flux}  # fmt: skip
+    return {name: values[order] for name, values in table.items()}

@@ -62,7 +62,7 @@ def test_history_of_a_column_survives_its_way_through_the_catalog() -> None:
 
 def test_shipped_names_are_those_of_their_files() -> None:
     assert {name: table.name for name, table in shipped().items()} == {
-        name: name for name in ("galphot", "lens_objects", "lensing", "starpar")
+        name: name for name in ("difference", "galphot", "lens_objects", "lensing", "starpar", "xfit", "xrad", "xsrc")
     }
 
 
