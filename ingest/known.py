@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skydb.errors import DataError
+from skydb.database import Database
+from skydb.errors import DataError, UsageError
 from skydb.schema.identity import image_words
 from skydb.store.changes import LogEntry
 from skydb.store.history import digests_of_images, known_images, logged_files
@@ -20,16 +21,34 @@ from skydb.store.snapshot import Snapshot
 
 from .routing import FileSummary, InputFile
 
+DIFFERENCE = "diff"
+"""The kind of difference images."""
+
 
 def accepted_images(
-    snapshot: Snapshot, files: Sequence[InputFile], summaries: Iterable[FileSummary]
+    db: Database, snapshot: Snapshot, files: Sequence[InputFile], summaries: Iterable[FileSummary]
 ) -> list[FileSummary]:
-    """Return the summaries of a batch's files with what is known about them, and only the images that are to come."""
+    """Return the summaries of a batch's files with what is known about them, and only the images that are to come.
+
+    Images of a kind that the database does not take are an error of their file.
+    """
+    summaries = [_of_kind(db, s) for s in summaries]
     digests = {f.number: f.digest for f in files}
     logged = logged_files(snapshot, digests.values())
     read = [_without_known(snapshot, s, logged.get(digests[s.number])) for s in summaries]
     brought = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
     return refuse_known_images(read, known_images(snapshot, brought), {f.number: f.path for f in files})
+
+
+def _of_kind(db: Database, summary: FileSummary) -> FileSummary:
+    """Return the summary, with an error if its images are difference images and the database is not one, or reverse."""
+    kinds = {*summary.images.column("kind").to_pylist()} - {"reference"}
+    if not summary.accepted or not (kinds - {DIFFERENCE} if db.difference else kinds & {DIFFERENCE}):
+        return summary
+    what, option = ("not of difference images", "") if db.difference else ("of difference images", " --difference")
+    this = "for difference images" if db.difference else "not for difference images"
+    error = UsageError(f"it is {what}, the database is {this}", None, f"make one: `skydb create OTHER{option}`")
+    return replace(summary, error=str(error), exit_code=error.exit_code)
 
 
 def _without_known(snapshot: Snapshot, summary: FileSummary, logged: LogEntry | None) -> FileSummary:

@@ -124,7 +124,8 @@ def merge(
     Raises
     ------
     UsageError
-        The two are one database, or one a copy of the other; or a bad radius.
+        The two are one database, or one a copy of the other; one is of difference images, the other not; or a bad
+        radius.
     DataError
         A photcode or a declared table is another in both, or a file was read otherwise here and there.
     CommitConflict
@@ -141,6 +142,9 @@ def merge(
     if into.id == other.id:
         what = "it is the same database" if into.root == other.root else "one is a copy of the other, by its identity"
         raise UsageError(what, str(other.root), "merge databases that were created apart")
+    if into.difference != other.difference:
+        what = "one is a database of difference images, the other is not"
+        raise UsageError(what, str(other.root), "merge databases of one kind")
     radius = checked_radius(radius_arcsec) or DEFAULT_RADIUS_ARCSEC
     command = ["merge", str(into.root), str(other.root), *(["--at", str(at)] if at is not None else [])]
     command += ["--radius", f"{radius_arcsec:g}"] if radius_arcsec is not None else []

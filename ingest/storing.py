@@ -110,7 +110,7 @@ def _base(job: Job, batch: RoutedBatch) -> Base:
     stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
     photcodes = job.photcodes(snapshot)
     _check_numbers(batch.photcodes, photcodes)
-    summaries = accepted_images(snapshot, batch.files, batch.summaries)
+    summaries = accepted_images(job.db, snapshot, batch.files, batch.summaries)
     images = build_batch(
         summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
     )

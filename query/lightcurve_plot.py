@@ -34,7 +34,7 @@ BAND_COLOURS = {
 }  # fmt: skip
 OTHER_COLOUR = "#34495e"
 RAW_COLOUR = "0.62"
-MARKERS = {"chip": "o", "stack": "s", "warp": "D", "reference": "*"}
+MARKERS = {"chip": "o", "stack": "s", "warp": "D", "reference": "*", "diff": "v"}
 
 LARGEST_GAP = 0.25
 """A gap of a larger part of the time that is shown parts two seasons …"""

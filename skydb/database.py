@@ -45,12 +45,14 @@ DEFAULT_CELL_ROWS = 500_000
 class Database:
     """A skydb database: where it lies, who it is, and the settings that it was created with.
 
-    `cell_rows` is the number of measurements above which a cell splits.
+    `cell_rows` is the number of measurements above which a cell splits; `difference` says that it holds what was
+    detected on difference images, and nothing else.
     """
 
     root: Path
     id: str
     cell_rows: int
+    difference: bool = False
 
     def snapshot(self, at: int | str | None = None) -> Snapshot:
         """Return a snapshot by number or tag, or the newest; as long as it is there, `gc` does not give it up."""
@@ -68,7 +70,9 @@ class Database:
         return self.root / WORK
 
 
-def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> Database:
+def create(
+    path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS, difference: bool = False
+) -> Database:  # fmt: skip
     """Create an empty database in a new directory, whole or not at all.
 
     Parameters
@@ -77,6 +81,8 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
         Directory to make; it may exist if it is empty.
     cell_rows
         Measurements above which a cell splits into its four children.
+    difference
+        The database is one of detections on difference images: no means are made of those and of others together.
 
     Raises
     ------
@@ -91,7 +97,8 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
     refuse_network_file_system(root)
     identity = uuid.uuid4().hex
     with clear_disk_errors(root), _new_folder(root):
-        _build(root / BEING_MADE, {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)})
+        meta = {"database_id": identity, "format": str(FORMAT_VERSION), "cell_rows": str(cell_rows)}
+        _build(root / BEING_MADE, meta | ({"difference": "1"} if difference else {}))
         _require_closed(root / BEING_MADE)
         fsync_directory(root / BEING_MADE)  # what SQLite has removed does not come back in the database
         reached("create.built")
@@ -102,7 +109,7 @@ def create(path: str | PathLike[str], *, cell_rows: int = DEFAULT_CELL_ROWS) -> 
             fsync_directory(root)
         (root / BEING_MADE).rmdir()
         fsync_directory(root)
-    return Database(root, identity, cell_rows)
+    return Database(root, identity, cell_rows, difference)
 
 
 _FOLDERS = (DATA, COMMITS, TAGS, WORK, LEASES)
@@ -205,4 +212,4 @@ def open(path: str | PathLike[str]) -> Database:
     with suppress(OSError, SkydbError):  # a reader may not write, and needs neither
         complete_head(root, head)
         publish_missing_tags(root, tags)
-    return Database(root, meta["database_id"], int(meta["cell_rows"]))
+    return Database(root, meta["database_id"], int(meta["cell_rows"]), "difference" in meta)

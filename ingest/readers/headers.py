@@ -74,8 +74,8 @@ class ImageSource:
     """Where one image's header stands.
 
     `exposure` is the header of the mosaic, None for an image that stands alone; `chip` the chip's name where the
-    file's structure gives it; `edge` the pixel coordinate of the first pixel's outer edge; `stack` whether the file's
-    format says that the image is a stack.
+    file's structure gives it; `edge` the pixel coordinate of the first pixel's outer edge; `kind` what the file's
+    format says that the image is.
     """
 
     header: Header
@@ -85,7 +85,7 @@ class ImageSource:
     n_rows: int
     chip: str | None = None
     edge: float = 0.0
-    stack: bool = False
+    kind: str | None = None
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -114,7 +114,7 @@ def read_image_header(
     exptime = exposure_time(headers, source.where)
     time = observing_time(headers, exptime, source.where)
     model = _model(source, sibling)
-    kind = "stack" if source.stack or FIRST_STACK_CODE <= photcode.code <= LAST_STACK_CODE else "chip"
+    kind = source.kind or ("stack" if FIRST_STACK_CODE <= photcode.code <= LAST_STACK_CODE else "chip")
     footprint = _footprint(model, _size(source), source.edge)
     if sibling is None:
         pointing = (footprint["ra"], footprint["dec"]) if model.chip is None else (model.focal.ra, model.focal.dec)

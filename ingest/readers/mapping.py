@@ -56,7 +56,9 @@ class Mapping:
     )  # fmt: skip
     file: FileRule = key(section(FileRule), "table", "how to find the rows in the file")
     time: TimeRule = key(section(TimeRule), "table", "when the rows were measured")
-    image_kind: str = key(one_of("chip", "stack", "warp"), "chip, stack, warp", "what the images are", "chip")
+    image_kind: str = key(
+        one_of("chip", "stack", "warp", "diff"), "chip, stack, warp, diff", "what the images are", "chip"
+    )
     description: str = key(text, "text", "what the table is and where it comes from", "")
     det_id: str = key(
         text, "text",

@@ -1,8 +1,8 @@
 """CMF and SMF: psphot's catalogs, one chip or all chips of a mosaic exposure.
 
 Every table of a known EXTTYPE belongs to the header that its EXTHEAD names; columns are found by name, so that all
-versions (PS1_V1 … V5, SV1 … SV4) read alike. Positions come from the header's astrometry at X_PSF, Y_PSF; RA_PSF
-and DEC_PSF are kept and not used.
+versions (PS1_V1 … V5, SV1 … SV4, DV1 … DV5) read alike. Positions come from the header's astrometry at X_PSF, Y_PSF;
+RA_PSF and DEC_PSF are kept and not used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from .fits_tables import FitsFile, Hdu, TableLayout, column_values, open_fits, r
 from .headers import ImageHeader, ImageSource, read_image_header, start_of
 from .interface import Chunk, ReadRequest
 
-EXTTYPES = (*(f"PS1_V{n}" for n in range(1, 6)), *(f"PS1_SV{n}" for n in range(1, 5)))
+_VERSIONS = {"V": 5, "SV": 4, "DV": 5}
+_KINDS = {"SV": "stack", "DV": "diff"}
+EXTTYPES = tuple(f"PS1_{letters}{n}" for letters, last in _VERSIONS.items() for n in range(1, last + 1))
 OTHER_EXTTYPES = ("DETEFF", "IMAGE", "PSF_MODEL")
 SUFFIXES = (".smf", ".cmf")
 SEARCHED_BYTES = 256 * 1024
@@ -195,13 +197,13 @@ def _head_of(primary: Hdu, table: Hdu, named: dict[str, list[Hdu]], *, alone: bo
 
 def _source(file: FitsFile, head: Hdu, table: Hdu, n_rows: int) -> ImageSource:
     primary = file.hdus[0]
-    stack = table.word("EXTTYPE").startswith("PS1_SV")
+    kind = _KINDS.get(table.word("EXTTYPE").removeprefix("PS1_").rstrip("0123456789"))
     if head is primary:
-        return ImageSource(head.header, None, file.path.name, head.where, n_rows, stack=stack)
+        return ImageSource(head.header, None, file.path.name, head.where, n_rows, kind=kind)
     name = head.word("EXTNAME")
     return ImageSource(
         head.header, primary.header, f"{file.path.name}[{name}]", head.where, n_rows,
-        chip=name.removesuffix(".hdr"), stack=stack,
+        chip=name.removesuffix(".hdr"), kind=kind,
     )  # fmt: skip
 
 

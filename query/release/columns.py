@@ -33,7 +33,7 @@ MEANS = (
 )  # fmt: skip
 """Columns of `object_bands` that are released for every band and source."""
 
-_SUFFIXES = {"chip": "", "stack": "_stack", "warp": "_warp", "reference": ""}
+_SUFFIXES = {"chip": "", "stack": "_stack", "warp": "_warp", "reference": "", "diff": "_diff"}
 _SOURCES = tuple(_SUFFIXES)
 
 

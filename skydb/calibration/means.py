@@ -36,7 +36,7 @@ MIN_PSF_QF = 0.85
 """A PSF of which no more than this is unmasked makes a measurement poor (DVO's limit)."""
 CLEAN, POOR, MASKED_PSF, BAD, NOTHING = range(5)
 """Ranks of a measurement: only the best rank present is averaged."""
-_POSITION_CLASS = np.array([{"chip": 0, "reference": 0, "stack": 1, "warp": 2}[source] for source in SOURCES])
+_POSITION_CLASS = np.array([{"stack": 1, "warp": 2}.get(source, 0) for source in SOURCES])
 """Which of `SOURCES` a mean position is taken from first: chips and references, then stacks, then (forced) warps."""
 _SOURCE_ORDER = np.argsort(np.argsort(SOURCES))
 """Place of each source in the order of the rows of `object_bands`, which is alphabetical."""

@@ -15,7 +15,7 @@ from skydb.store.mending import RESTORE
 
 from .columns import float_column, int_column
 
-SOURCES = ("chip", "stack", "warp", "reference")
+SOURCES = ("chip", "stack", "warp", "reference", "diff")
 """What a measurement comes from: the kinds of image, in the order of their indices."""
 
 _INTEGERS: dict[str, type[np.integer[Any]]] = {"object_id": np.int64, "code": np.int32, "photflags": np.uint32}

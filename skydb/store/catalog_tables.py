@@ -58,7 +58,8 @@ class CatalogTable:
 CATALOG_TABLES = (
     CatalogTable("meta", "what the database is", (
         ("key TEXT PRIMARY KEY", "`database_id` (32 hexadecimal digits), "
-                                 "`format`, `cell_rows` (a cell of more rows splits)"),
+                                 "`format`, `cell_rows` (a cell of more rows splits), "
+                                 "`difference` (there for one of difference images)"),
         ("value TEXT NOT NULL", "its value, as text"),
     ), " WITHOUT ROWID"),
     CatalogTable("snapshots", "the commits, one after another; 0 is the empty database", (
