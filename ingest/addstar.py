@@ -28,8 +28,8 @@ def addstar(
     db: Database | str | PathLike[str], files: Sequence[str | PathLike[str]] | str | PathLike[str], *,
     photcode: str | None = None, mapping: Mapping | str | PathLike[str] | None = None,
     radius_arcsec: float | None = None, keep: DetectionFilter | None = None, association: str = "one-to-one",
-    keep_order: bool = False, defer: bool = False, compact: bool = True, workers: Workers = None,
-    cluster: object = None, progress: StepProgress | None = None,
+    only_match: bool = False, existing_cells: bool = False, keep_order: bool = False, defer: bool = False,
+    compact: bool = True, workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
 ) -> AddstarReport:  # fmt: skip
     """Ingest files: associate their detections with objects, store measurements and images, refresh means.
 
@@ -53,6 +53,10 @@ def addstar(
         Which detections are kept; by default all that have a position.
     association
         "one-to-one" per image, or "dvo": several detections of an image may join one object.
+    only_match
+        Found no objects: a detection that matches none of those that there are is rejected as "no_match".
+    existing_cells
+        Reject detections outside the cells that hold objects already, as "no_cell".
     keep_order
         Associate files in the order given, not by start time.
     defer
@@ -90,6 +94,8 @@ def addstar(
         keep_order=keep_order,
         defer=defer,
         compact=compact,
+        only_match=only_match,
+        existing_cells=existing_cells,
     )
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
     executor = executor_of(opened, workers, cluster)

@@ -59,7 +59,8 @@ class Links:
     seed
         Index of the object from before; -1: not one.
     founder
-        Index of the detection that founded its object in this call; -1: not one. Its own index: it is new.
+        Index of the detection that founded its object in this call; -1: not one. Its own index: it is new. Neither
+        seed nor founder: it has no object.
     separation_arcsec : arcsec
         Distance from the object's association position; 0 for a founder.
     blend
@@ -152,7 +153,9 @@ def founders_in_order(detections: Detections, links: Links) -> NDArray[np.int64]
     return founders[np.lexsort((detections.det_id[founders], detections.rank[founders]))]
 
 
-def link(detections: Detections, images: Images, seeds: Seeds, *, one_to_many: bool = False) -> Links:
+def link(
+    detections: Detections, images: Images, seeds: Seeds, *, one_to_many: bool = False, founds: bool = True
+) -> Links:  # fmt: skip
     """Find the object of every detection, exactly.
 
     Images are taken by rank. The candidates of an image's detection are the objects from before and those founded by
@@ -167,6 +170,8 @@ def link(detections: Detections, images: Images, seeds: Seeds, *, one_to_many: b
     ----------
     detections, images, seeds, one_to_many
         See `associate`.
+    founds
+        A detection that is left over founds an object; else it has none: it is linked to no seed and no founder.
 
     Returns
     -------
@@ -182,7 +187,8 @@ def link(detections: Detections, images: Images, seeds: Seeds, *, one_to_many: b
     tracks = seed_tracks(seeds, images)
     components = _components(detections, tracks)
     wanted = np.ones(len(components.starts) - 1, dtype=bool)
-    return _settle(detections, images, seeds, tracks, components, wanted=wanted, one_to_many=one_to_many)
+    how = {"one_to_many": one_to_many, "founds": founds}
+    return _settle(detections, images, seeds, tracks, components, wanted=wanted, **how)
 
 
 def link_cell(
@@ -193,6 +199,7 @@ def link_cell(
     cell: tuple[int, int],
     pix29: NDArray[np.int64] | None = None,
     one_to_many: bool = False,
+    founds: bool = True,
 ) -> CellLinks:
     """Find the objects of those detections of one cell that nothing outside it can influence; name the others.
 
@@ -212,8 +219,8 @@ def link_cell(
         The cell.
     pix29 : (N,)
         Order-29 pixels of the association positions of the detections, if at hand.
-    one_to_many
-        See `associate`.
+    one_to_many, founds
+        See `associate` and `link`.
 
     Returns
     -------
@@ -235,7 +242,8 @@ def link_cell(
     pooled = components_touching_border(
         components, np.concatenate((pixel_of(tracks.ra, tracks.dec), pix29)), cell, link_arcsec=tracks.link_arcsec
     )
-    links = _settle(detections, images, seeds, tracks, components, wanted=~pooled, one_to_many=one_to_many)
+    how = {"one_to_many": one_to_many, "founds": founds}
+    links = _settle(detections, images, seeds, tracks, components, wanted=~pooled, **how)
     points = components.points_of(pooled)
     pooled_seeds = np.zeros(len(seeds.object_id), dtype=bool)
     pooled_seeds[tracks.seed[points[: len(tracks.seed)]]] = True
@@ -281,10 +289,12 @@ def _settle(
     *,
     wanted: NDArray[np.bool_],
     one_to_many: bool,
+    founds: bool,
 ) -> Links:
     n = len(detections.rank)
     found = contest.Found(np.full(n, -1), np.full(n, -1), np.zeros(n), np.zeros(n, dtype=np.uint8))
-    sky, known, rules = _sky(detections), _known(seeds, images, tracks), _rules(images, tracks, one_to_many=one_to_many)
+    sky, known = _sky(detections), _known(seeds, images, tracks)
+    rules = _rules(images, tracks, one_to_many=one_to_many, founds=founds)
     begins = contest.sort_members(components.starts, components.members, len(tracks.seed), sky.rank, sky.det_id)
     bounds = (components.starts, begins)
     simple = contest.settle_simple(bounds, components.members, wanted, sky, known, rules, found)
@@ -311,7 +321,7 @@ def _known(seeds: Seeds, images: Images, tracks: Tracks) -> contest.Known:
     )  # fmt: skip
 
 
-def _rules(images: Images, tracks: Tracks, *, one_to_many: bool) -> contest.Rules:
+def _rules(images: Images, tracks: Tracks, *, one_to_many: bool, founds: bool) -> contest.Rules:
     n = len(images.radius_arcsec)
     half = _reals(images.radius_arcsec) * (RADIANS_PER_ARCSEC / 2.0)
     epoch = images.epoch if len(images.epoch) else np.zeros(n)
@@ -319,6 +329,7 @@ def _rules(images: Images, tracks: Tracks, *, one_to_many: bool) -> contest.Rule
     return contest.Rules(
         (2.0 * np.sin(half)) ** 2, _reals(epoch), np.ascontiguousarray(survey, dtype=np.uint64),
         float(2.0 * np.sin(tracks.link_arcsec * RADIANS_PER_ARCSEC / 2.0)), sum(images.epoch_span) / 2.0, one_to_many,
+        founds,
     )  # fmt: skip
 
 

@@ -91,7 +91,10 @@ class Known(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Images (R,): squared chord of the radius, epoch (yr), survey bit; and what holds for all."""
+    """Images (R,): squared chord of the radius, epoch (yr), survey bit; and what holds for all.
+
+    `founds`: a detection that remains founds an object; else it stays without.
+    """
 
     limit: NDArray[np.float64]
     epoch: NDArray[np.float64]
@@ -99,10 +102,14 @@ class Rules(NamedTuple):
     reach: float
     middle: float
     one_to_many: bool
+    founds: bool
 
 
 class Found(NamedTuple):
-    """What each detection (N,) becomes: known object or founding detection (-1: not it), squared chord, blend bits."""
+    """What each detection (N,) becomes: known object or founding detection (-1: not it), squared chord, blend bits.
+
+    One that stays without an object has neither.
+    """
 
     seed: NDArray[np.int64]
     founder: NDArray[np.int64]
@@ -184,6 +191,8 @@ def settle_simple(
             x, y, z = known.place[seed, 0], known.place[seed, 1], known.place[seed, 2]
             held, moves = known.held[seed], known.moves[seed]
         settled[component] = True
+        if n_tracked == 0 and not rules.founds:
+            continue
         for i in range(begin, end):
             d = members[i] - n_tracks
             image = sky.rank[d]
@@ -222,12 +231,14 @@ def settle_contests(
         begin, end = begins[component], starts[component + 1]
         n_objects = _load_objects(objects, members[starts[component] : begin], known, rules.middle)
         _load_detections(group, members[begin:end], n_tracks, sky, rules)
-        _contest(group[: end - begin], objects, n_objects, candidates, (rules.reach, rules.one_to_many))
+        how = (rules.reach, rules.one_to_many, rules.founds)
+        _contest(group[: end - begin], objects, n_objects, candidates, how)
         for k in range(end - begin):
             detection, d = group[k], group[k]["number"]
-            source = objects[detection["chosen"]]["source"]
-            found.seed[d], found.founder[d] = (source, -1) if source >= 0 else (-1, -1 - source)
-            found.chord2[d], found.blend[d] = detection["chord2"], detection["blend"]
+            found.seed[d], found.founder[d], found.chord2[d], found.blend[d] = -1, -1, 0.0, detection["blend"]
+            if detection["chosen"] >= 0:
+                source, found.chord2[d] = objects[detection["chosen"]]["source"], detection["chord2"]
+                found.seed[d], found.founder[d] = (source, -1) if source >= 0 else (-1, -1 - source)
 
 
 @njit(cache=True, nogil=True)
@@ -278,9 +289,11 @@ def _place_at(objects: Records, n: int, epoch: float) -> Vector:
 
 
 @njit(cache=True, nogil=True)
-def _contest(group: Records, objects: Records, n_objects: int, candidates: Records, how: tuple[float, bool]) -> None:
-    """Associate the detections of one component; `how`: the chord that a grid must reach, and one to many."""
-    reach, one_to_many = how
+def _contest(
+    group: Records, objects: Records, n_objects: int, candidates: Records, how: tuple[float, bool, bool]
+) -> None:  # fmt: skip
+    """Associate the detections of one component; `how`: the chord that a grid must reach, one to many, founds."""
+    reach, one_to_many, founds = how
     buckets = _fill_buckets(objects, n_objects, 0.0, 1)
     ids = np.full(_power_of_two(2 * (len(group) + n_objects)), np.int64(-1))
     for o in range(n_objects):
@@ -297,11 +310,13 @@ def _contest(group: Records, objects: Records, n_objects: int, candidates: Recor
         _choose(image, objects, n_objects, candidates, buckets)
         if end - begin > 1 and not one_to_many:
             _settle_rivals(image, objects, n_objects, candidates, buckets)
-        n_after = _found_new(image, objects, n_objects, buckets, ids)
+        n_after = _found_new(image, objects, n_objects, buckets, ids) if founds else n_objects
         if n_after > n_objects and end - begin > 1:
             for k in range(end - begin):
                 _count_near(image, k, objects, (n_objects, n_after), candidates, buckets)
         for k in range(end - begin):
+            if image[k]["chosen"] < 0:
+                continue
             o = objects[image[k]["chosen"]]
             lost = image[k]["first"] >= 0 and image[k]["first"] != image[k]["chosen"]
             if lost or (o["image"] == image[k]["image"] and o["near"] > 1):

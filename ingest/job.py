@@ -26,6 +26,8 @@ class AddstarOptions:
     keep_order: bool = False
     defer: bool = False
     compact: bool = True
+    only_match: bool = False
+    existing_cells: bool = False
 
     def words(self) -> list[str]:
         """Return the options of the command line that does the same; a window of pixels has none there."""
@@ -37,7 +39,10 @@ class AddstarOptions:
             "--max-mag-err": keep.max_mag_err and f"{keep.max_mag_err:g}",
             "--exclude-photflags": f"{keep.exclude_photflags:#x}" if keep.exclude_photflags else None,
         }  # fmt: skip
-        flags = {"--keep-order": self.keep_order, "--defer": self.defer}
+        flags = {
+            "--keep-order": self.keep_order, "--defer": self.defer, "--only-match": self.only_match,
+            "--existing-cells": self.existing_cells,
+        }  # fmt: skip
         words = [word for name, value in valued.items() if value for word in (name, value)]
         return words + [name for name, is_set in flags.items() if is_set]
 

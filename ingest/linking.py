@@ -48,6 +48,9 @@ class LinkTask:
     A merge links objects of another database instead, each one detection whose det_id is its id: the id that it keeps
     if it is free (`keeps_ids`). `paired` is a file of those that were merged before, `theirs` (ascending) and the
     objects `ours` (ascending) that they are part of: neither takes part, and nobody else gets the ids.
+
+    Detections that match no object found one, unless `only_match`; `existing_cells` refuses those outside the cells
+    that there are.
     """
 
     snapshot: Snapshot
@@ -62,6 +65,8 @@ class LinkTask:
     one_to_many: bool
     keeps_ids: bool = False
     paired: Path | None = None
+    only_match: bool = False
+    existing_cells: bool = False
 
     def paired_ids(self, side: str) -> np.ndarray:
         """Return one side of the pairs, ascending."""
@@ -103,7 +108,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Links:
-    """What rows were linked to; every array is (N,).
+    """What rows were linked to; every array is (N,). An `object_id` of -1 is none.
 
     `new`: the row's detection founded its object; `stands`: the row stands for its detection (the first of a
     reference star's rows, else every row).
@@ -148,18 +153,25 @@ class Founded:
         return distinct(self.wish[self.wish != self.object_id] >> AREA_SHIFT)
 
 
+Refused = dict[str, np.ndarray]
+"""Detections that are not stored, by reason and, (files,), by input file."""
+NO_MATCH, NO_CELL = "no_match", "no_cell"
+
+
 @dataclass(frozen=True)
 class LinkedCell:
     """One cell's answer: its interior rows with their links, kept in a file, and what the pool must solve.
 
-    `n_measurements` (images,) and `matched` (files,) count the interior; `taken_ids` are the ids taken in the id
-    areas of its pooled detections, `retired` those there that have retired.
+    `n_measurements` (images,) and `matched` (files,) count the interior, `refused` (files,) the detections in it that
+    are not stored, by reason; `taken_ids` are the ids taken in the id areas of its pooled detections, `retired` those
+    there that have retired.
     """
 
     interior: Path
     n_rows: int
     n_measurements: np.ndarray
     matched: np.ndarray
+    refused: Refused
     founded: Founded
     pooled_rows: Rows
     pooled_seeds: Seeds
@@ -171,12 +183,14 @@ class LinkedCell:
 class Linked:
     """The whole batch's answer: what each cell has to write, and how rows matched.
 
-    `n_measurements` (images,) counts stored rows; `matched` (files,) counts detections that joined an object.
+    `n_measurements` (images,) counts stored rows; `matched` (files,) counts detections that joined an object, `refused`
+    (files,) those that are not stored, by reason.
     """
 
     cells: tuple[CellWork, ...]
     n_measurements: np.ndarray
     matched: np.ndarray
+    refused: Refused
 
 
 def rows_of_cell(cell: Cell, task: LinkTask) -> Rows:
@@ -272,11 +286,11 @@ class Batch:
         det_id, pixel = self.detections.det_id[founders], self.detections.found_pix29[founders]
         wish = det_id if self._keeps_ids else retired.wishes(pixel, self._image_id[founders], det_id)
         ids = found_ids(wish, taken=taken, retired=retired.object_id)
-        object_id = np.empty(len(self.first), dtype=np.int64)
-        old = found.seed >= 0
+        object_id = np.full(len(self.first), -1, dtype=np.int64)
+        old, young = found.seed >= 0, found.founder >= 0
         object_id[old] = seeds.object_id[found.seed[old]]
         object_id[founders] = ids
-        object_id[~old] = object_id[found.founder[~old]]
+        object_id[young] = object_id[found.founder[young]]
         new = np.zeros(len(self.first), dtype=bool)
         new[founders] = True
         stands = np.zeros(len(self.rows), dtype=bool)
@@ -303,26 +317,44 @@ def _same_star(rank: np.ndarray, det_id: np.ndarray, file: np.ndarray) -> tuple[
 def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int]] = frozenset()) -> LinkedCell:
     """Solve what surely stays inside a cell, and give the rest to the pool; a cell in `whole` gives everything."""
     rows, known = rows_of_cell(cell, task), objects_of_cell(cell, task)
+    refused: Refused = {}
+    if task.existing_cells and not task.snapshot.files("object_seeds", cell):
+        refused[NO_CELL] = _by_file(rows.file[Batch(rows, task).first], task)
+        rows = rows.take(np.empty(0, dtype=np.int64))
     batch, seeds, retired = Batch(rows, task), known.seeds, known.retired
     if cell.key in whole:
         cut = _nothing_linked(len(batch.first), len(seeds.object_id))
     else:
         cut = link_cell(
             batch.detections, task.images, seeds, cell=cell.key, pix29=batch.detections.found_pix29,
-            one_to_many=task.one_to_many,
+            one_to_many=task.one_to_many, founds=not task.only_match,
         )  # fmt: skip
     every_link, founded = batch.links(cut.links, seeds, known.taken, retired)
     pooled_rows = batch.rows_of(cut.pooled_detections)
-    inside, links = rows.take(~pooled_rows), every_link.take(~pooled_rows)
+    inside, links, lost = _linked(rows.take(~pooled_rows), every_link.take(~pooled_rows), task)
     path = task.folder / f"{new_name()}.npz"  # a second run of the task must not write where others read
     _cell_rows(inside, links).save(path)
     border = rows.take(pooled_rows)
     near = _in_areas_of(border.pixel, founded.wish)
+    founded = Founded(founded.wish[near], founded.object_id[near])
     return LinkedCell(
-        path, len(inside), *_counts(inside, links, task), Founded(founded.wish[near], founded.object_id[near]),
-        border, _take_seeds(seeds, cut.pooled_seeds), known.taken[_in_areas_of(border.pixel, known.taken)],
+        path, len(inside), *_counts(inside, links, task), refused | lost, founded, border,
+        _take_seeds(seeds, cut.pooled_seeds), known.taken[_in_areas_of(border.pixel, known.taken)],
         retired.take(_in_areas_of(border.pixel, retired.object_id)),
     )  # fmt: skip
+
+
+def _linked(rows: Rows, links: Links, task: LinkTask) -> tuple[Rows, Links, Refused]:
+    """Return the rows that have an object, with their links, and the detections that have none."""
+    if not task.only_match:
+        return rows, links, {}
+    has_object = links.object_id >= 0
+    lost = _by_file(rows.file[~has_object & links.stands], task)
+    return rows.take(has_object), links.take(has_object), {NO_MATCH: lost}
+
+
+def _by_file(files: np.ndarray, task: LinkTask) -> np.ndarray:
+    return np.bincount(files, minlength=len(task.accepted))
 
 
 def _nothing_linked(n_detections: int, n_seeds: int) -> CellLinks:
@@ -342,9 +374,8 @@ def _cell_rows(rows: Rows, links: Links) -> CellRows:
 
 def _counts(rows: Rows, links: Links, task: LinkTask) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of every image, and the detections of every file that joined an object."""
-    matched = rows.file[links.stands & ~links.new]
     images = np.bincount(rows.image, minlength=len(task.image_ids))
-    return images, np.bincount(matched, minlength=len(task.accepted))
+    return images, _by_file(rows.file[links.stands & ~links.new], task)
 
 
 def link_cells(
@@ -371,7 +402,9 @@ def _solve_pool(done: Sequence[LinkedCell], task: LinkTask) -> tuple[Batch, Link
     seeds = _all_seeds([d.pooled_seeds for d in done])
     nothing = np.empty(0, dtype=np.int64)
     taken = np.concatenate([nothing, *(d.taken_ids for d in done), *(d.founded.object_id for d in done)])
-    found = link(pool.detections, task.images, seeds, one_to_many=task.one_to_many)
+    found = link(
+        pool.detections, task.images, seeds, one_to_many=task.one_to_many, founds=not task.only_match
+    )  # fmt: skip
     return pool, *pool.links(found, seeds, taken, Retired.concat([d.retired for d in done]))
 
 
@@ -394,16 +427,18 @@ def _by_cell(
     DataError
         A row is in no cell or in two.
     """
-    batch, links = pool
+    rows, links, lost = _linked(pool[0].rows, pool[1], task)
     work, placed = [], 0
     for cell, part in zip(cells, done, strict=True):
         mine = np.flatnonzero((links.object_id >= cell.lo) & (links.object_id < cell.hi))
         placed += len(mine)
         if part.n_rows or len(mine):
-            work.append(CellWork(cell, part.interior, _cell_rows(batch.rows.take(mine), links.take(mine))))
-    if placed != len(batch.rows):
+            work.append(CellWork(cell, part.interior, _cell_rows(rows.take(mine), links.take(mine))))
+    if placed != len(rows):
         raise DataError("rows were lost between cells", "association", "report this: it is a fault of skydb")
-    images, files = _counts(batch.rows, links, task)
+    images, files = _counts(rows, links, task)
+    refused = dict(lost)
     for part in done:
         images, files = images + part.n_measurements, files + part.matched
-    return Linked(tuple(work), images, files)
+        refused |= {reason: refused.get(reason, 0) + counts for reason, counts in part.refused.items()}
+    return Linked(tuple(work), images, files, refused)

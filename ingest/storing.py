@@ -6,6 +6,7 @@ cell by cell (`writing`) → commit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -138,7 +139,8 @@ def _link_task(job: Job, batch: RoutedBatch, base: Base) -> LinkTask:
     left_out = np.array(sorted(i for s in base.summaries for i in s.left_out), dtype=np.int64)
     return LinkTask(
         base.snapshot, batch.place.path, batch.spills, images.ids, images.rank, images.rules(),
-        _survey_images(base), accepted, left_out, job.options.one_to_many,
+        _survey_images(base), accepted, left_out, job.options.one_to_many, only_match=job.options.only_match,
+        existing_cells=job.options.existing_cells,
     )  # fmt: skip
 
 
@@ -221,22 +223,25 @@ def _reports(
 ) -> dict[str, FileReport]:  # fmt: skip
     paths = {f.number: f.path for f in batch.files}
     stored = sum_of([cell.companions for cell in cells])
-    reports = {paths[s.number]: _report(paths[s.number], s, linked) for s in base.summaries}
+    reports = {paths[s.number]: _report(paths[s.number], s, linked, base.images) for s in base.summaries}
     for summary in (s for s in base.summaries if s.accepted and s.companions):
         path = paths[summary.number]
         reports[path] = replace(reports[path], companions=counts_of_file(summary, base.snapshot, stored))
     return reports
 
 
-def _report(path: str, summary: FileSummary, linked: Linked | None) -> FileReport:
+def _report(path: str, summary: FileSummary, linked: Linked | None, images: ImageBatch) -> FileReport:
     if summary.known:
         return FileReport(path, "known")
     if summary.error is not None or linked is None:
         return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code)
     matched = int(linked.matched[summary.number])
     there = sum(summary.rows_of_image[image] for image in summary.left_out)
+    refused = Counter({reason: int(counts[summary.number]) for reason, counts in linked.refused.items()})
+    rejected = +(summary.rejected + refused)
     return FileReport(
-        path, "ingested", summary.images.num_rows, summary.n_in, matched, summary.n_kept - there - matched,
-        sum(summary.rejected.values()), summary.n_measurements - there, summary.n_nulled, dict(summary.rejected),
+        path, "ingested", summary.images.num_rows, summary.n_in, matched,
+        summary.n_kept - there - matched - refused.total(), rejected.total(),
+        int(linked.n_measurements[images.file == summary.number].sum()), summary.n_nulled, dict(rejected),
         n_there=there,
     )  # fmt: skip

@@ -49,10 +49,10 @@ def next_free(pixel: int, used: set[int]) -> int:
 
 
 def associate_slowly(
-    detections: Detections, images: Images, seeds: Seeds, *, one_to_many: bool = False,
+    detections: Detections, images: Images, seeds: Seeds, *, one_to_many: bool = False, founds: bool = True,
     taken: tuple[int, ...] = (), retired: tuple[int, ...] = (),
 ) -> Answer:  # fmt: skip
-    """Take image after image, list all pairs, sort them, take them one by one."""
+    """Take image after image, list all pairs, sort them, take them one by one; where none founds, -1 is no object."""
     n = len(detections.rank)
     answer = Answer(np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.uint32))
     vectors = [tuple(v) for v in unit_vectors(detections.ra, detections.dec)]
@@ -74,6 +74,9 @@ def associate_slowly(
         for _, _, i, d in pairs:
             if d not in chosen and (one_to_many or i not in chosen.values()):
                 chosen[d] = i
+        if not founds:
+            answer.object_id[[d for d in mine if d not in chosen]] = -1
+            mine = [d for d in mine if d in chosen]
         for d in mine:
             if d not in chosen:
                 wish = int(detections.found_pix29[d])
@@ -84,7 +87,8 @@ def associate_slowly(
         for d in mine:
             near = [i for _, _, i, e in pairs if e == d]
             answer.object_id[d] = chosen[d]
-            is_shared = any(chord2(places[chosen[d]], vectors[e]) < limit for e in mine if e != d)
+            others = np.flatnonzero(detections.rank == rank).tolist()
+            is_shared = any(chord2(places[chosen[d]], vectors[e]) < limit for e in others if e != d)
             answer.blend[d] |= MeasurementFlags.BLEND_MEAS if len(near) > 1 else 0
             answer.blend[d] |= MeasurementFlags.BLEND_OBJ if is_shared or (near and near[0] != chosen[d]) else 0
         for d in mine:

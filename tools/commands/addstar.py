@@ -26,6 +26,8 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 @click.option("--max-mag-err", type=float, metavar="MAG", help="Reject detections whose magnitude error is larger.")
 @click.option("--exclude-photflags", type=bits, default="0", metavar="BITS",
               help="Reject detections with any of these photflags, such as 0x1800.")  # fmt: skip
+@click.option("--only-match", is_flag=True, help="Found no objects: reject detections that match none.")
+@click.option("--existing-cells", is_flag=True, help="Reject detections outside the cells that hold objects already.")
 @click.option("--keep-order", is_flag=True, help="Associate files as listed, not by start time.")
 @click.option("--defer", is_flag=True, help="Leave the refresh of means to `skydb refresh`.")
 @workers_option
@@ -33,8 +35,8 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 @json_option
 def command(
     db: str, files: tuple[str, ...], photcode: str | None, mapping: str | None, survey: str | None,
-    radius: str | None, association: str, max_mag_err: float | None, exclude_photflags: int, keep_order: bool,
-    defer: bool, workers: int | None, cluster: str | None, as_json: bool,
+    radius: str | None, association: str, max_mag_err: float | None, exclude_photflags: int, only_match: bool,
+    existing_cells: bool, keep_order: bool, defer: bool, workers: int | None, cluster: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Ingest FILES into DB: associate detections with objects, store measurements and images, refresh means.
 
@@ -52,8 +54,8 @@ def command(
         report = addstar(
             db, files, photcode=photcode, mapping=mapping or survey, radius_arcsec=radius_arcsec,
             keep=DetectionFilter(max_mag_err=max_mag_err, exclude_photflags=exclude_photflags),
-            association=association, keep_order=keep_order, defer=defer, workers=workers, cluster=cluster,
-            progress=show,
+            association=association, only_match=only_match, existing_cells=existing_cells, keep_order=keep_order,
+            defer=defer, workers=workers, cluster=cluster, progress=show,
         )  # fmt: skip
     emit(report.as_dict() if as_json else report.text(), as_json=as_json)
     return report.exit_code
