@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
@@ -14,9 +15,11 @@ from skydb.executors import executor_of
 from skydb.parallel.executor import Workers
 from skydb.parallel.steps import StepProgress, Steps
 from skydb.store.command_line import one_line
+from skydb.store.layout import given_path
 
 from .batches import ingest_files
 from .job import AddstarOptions, Job
+from .quarantine import set_aside
 from .readers.interface import DetectionFilter
 from .readers.mapping import Mapping, load_mapping
 from .report import AddstarReport
@@ -29,7 +32,8 @@ def addstar(
     photcode: str | None = None, mapping: Mapping | str | PathLike[str] | None = None,
     radius_arcsec: float | None = None, keep: DetectionFilter | None = None, association: str = "one-to-one",
     only_match: bool = False, existing_cells: bool = False, keep_order: bool = False, defer: bool = False,
-    compact: bool = True, workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
+    compact: bool = True, dry_run: bool = False, quarantine: str | PathLike[str] | None = None,
+    workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
 ) -> AddstarReport:  # fmt: skip
     """Ingest files: associate their detections with objects, store measurements and images, refresh means.
 
@@ -63,6 +67,11 @@ def addstar(
         Leave the refresh of derived tables to `skydb refresh`.
     compact
         Split cells over their limit and fold deltas afterwards.
+    dry_run
+        Read and associate, and say what would become of the files, but store nothing. A call that takes several
+        batches is told what each batch alone would do.
+    quarantine
+        A folder to which files are moved whose content cannot be read, each with the reason beside it.
     workers
         Worker processes; None: one per core, and none for steps that are done sooner than workers start. Or an
         executor, whose workers are taken.
@@ -96,12 +105,16 @@ def addstar(
         compact=compact,
         only_match=only_match,
         existing_cells=existing_cells,
+        dry_run=dry_run,
     )
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
     executor = executor_of(opened, workers, cluster)
     job = Job(opened, options, executor, Steps(progress), command, adaptive=workers is None and cluster is None)
     _check_photcode(job)
-    return ingest_files(job, names)
+    report = ingest_files(job, names)
+    if quarantine is None or dry_run:
+        return report
+    return replace(report, files=set_aside(report.files, given_path(quarantine)))
 
 
 def _names(files: Any) -> list[str]:

@@ -42,14 +42,14 @@ def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
         inputs, reports = _examine(job, paths, progress)
     for batch in group_files(_in_order(job, inputs), bytes_per_task=BATCH_BYTES):
         reports |= _ingest_batch(job, batch)
-    if job.options.compact and not job.options.defer:
+    if job.options.compact and not job.options.defer and not job.options.dry_run:
         with job.steps.step("compact") as progress:
             compact(
                 job.db.snapshot, job.db.commit, None, cell_rows=job.db.cell_rows, executor=job.executor,
                 progress=progress,
             )  # fmt: skip
     ordered = tuple(reports[p] for p in dict.fromkeys(paths))
-    return AddstarReport(ordered, job.db.snapshot().id, job.steps.seconds)
+    return AddstarReport(ordered, job.db.snapshot().id, job.steps.seconds, job.options.dry_run)
 
 
 def _examine(

@@ -28,6 +28,7 @@ class AddstarOptions:
     compact: bool = True
     only_match: bool = False
     existing_cells: bool = False
+    dry_run: bool = False
 
     def words(self) -> list[str]:
         """Return the options of the command line that does the same; a window of pixels has none there."""

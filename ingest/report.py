@@ -16,6 +16,7 @@ class FileReport:
     3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected + n_there; `n_there` counts rows of
     images that are there already, where the others of the file had been deleted. `companions` are rows of declared
     tables that came with the measurements: by table how many the file has ("in"), were "stored", and why others not.
+    `quarantined` is where a file that failed was moved to.
     """
 
     file: str
@@ -32,18 +33,21 @@ class FileReport:
     exit_code: int = 0
     n_there: int = 0
     companions: dict[str, dict[str, int]] = field(default_factory=dict)
+    quarantined: str | None = None
 
 
 @dataclass(frozen=True)
 class AddstarReport:
     """What one call of addstar did.
 
-    `snapshot` is the newest snapshot afterwards; `seconds` the time spent in each step.
+    `snapshot` is the newest snapshot afterwards; `seconds` the time spent in each step. Of a `dry_run` the files say
+    what would have become of them.
     """
 
     files: tuple[FileReport, ...]
     snapshot: int
     seconds: dict[str, float] = field(default_factory=dict)
+    dry_run: bool = False
 
     @property
     def n_ingested(self) -> int:
@@ -84,6 +88,7 @@ class AddstarReport:
         return {
             "snapshot": self.snapshot,
             "complete": self.complete,
+            **({"dry_run": True} if self.dry_run else {}),
             **{name: getattr(self, name) for name in ("n_ingested", "n_known", "n_failed")},
             **{name: self.count(name) for name in names},
             "seconds": {k: round(v, 3) for k, v in self.seconds.items()},
@@ -105,8 +110,10 @@ class AddstarReport:
 
     def text(self) -> str:
         """Return the report for people: a sentence, the counts, and every file that was rejected."""
+        ingested = "would be ingested" if self.dry_run else "ingested"
         lines = [
-            f"{self.n_ingested} files ingested, {self.n_known} known already, {self.n_failed} failed;"
+            *(["dry run: nothing is stored"] if self.dry_run else []),
+            f"{self.n_ingested} files {ingested}, {self.n_known} known already, {self.n_failed} failed;"
             f" snapshot {self.snapshot}",
             f"{self.count('n_images')} images; rows in {self.count('n_in')} = matched {self.count('n_matched')}"
             f" + new {self.count('n_new')} + rejected {self.count('n_rejected')}{self._there};"
@@ -135,4 +142,5 @@ def _sum_of(counts: Counter[str]) -> str:
 def _with_name(failed: FileReport) -> str:
     """Return the error of a file, which mostly names it already."""
     error = failed.error or ""
-    return error if failed.file in error else f"{failed.file}: {error}"
+    aside = f" (set aside as {failed.quarantined})" if failed.quarantined else ""
+    return (error if failed.file in error else f"{failed.file}: {error}") + aside

@@ -80,7 +80,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     """
     base = _base(job, batch)
     if not any(s.accepted for s in base.summaries):
-        return _reports(batch, base, None, ())
+        return _reports(batch, base, None, None)
     with job.steps.step("associate") as progress:
         reach = reach_of(
             base.snapshot, batch.counted_pixels(), radius_arcsec=base.images.rules().largest_radius_arcsec,
@@ -90,6 +90,8 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
         executor = job.executor_of(rows / LINKED_ROWS_PER_SECOND)
         linked = link_cells(reach.cells, _link_task(job, batch, base), executor, progress=progress)
     reached("addstar.linked")
+    if job.options.dry_run:
+        return _reports(batch, base, linked, None)
     with job.steps.step("write") as progress:
         images_cal = first_zero_points(base.images.images, base.terms, linked.n_measurements)
         task = partial(write_cell, task=_write_task(job, batch, base, images_cal))
@@ -219,12 +221,13 @@ def _log(batch: RoutedBatch, base: Base, reports: dict[str, FileReport]) -> tupl
 
 
 def _reports(
-    batch: RoutedBatch, base: Base, linked: Linked | None, cells: Sequence[WrittenCell]
+    batch: RoutedBatch, base: Base, linked: Linked | None, cells: Sequence[WrittenCell] | None
 ) -> dict[str, FileReport]:  # fmt: skip
+    """Report on a batch's files, by path; `cells` is None where nothing was written."""
     paths = {f.number: f.path for f in batch.files}
-    stored = sum_of([cell.companions for cell in cells])
+    stored = sum_of([cell.companions for cell in cells or ()])
     reports = {paths[s.number]: _report(paths[s.number], s, linked, base.images) for s in base.summaries}
-    for summary in (s for s in base.summaries if s.accepted and s.companions):
+    for summary in (s for s in base.summaries if cells is not None and s.accepted and s.companions):
         path = paths[summary.number]
         reports[path] = replace(reports[path], companions=counts_of_file(summary, base.snapshot, stored))
     return reports

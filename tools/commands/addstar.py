@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
 import click
+
+from skydb.errors import UsageError
 
 from ..arguments import arcsec, bits
 from ..output import cluster_option, emit, json_option, steps, workers_option
+
+if TYPE_CHECKING:
+    from skydb.ingest.report import AddstarReport
 
 
 @click.command(
@@ -30,32 +39,85 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 @click.option("--existing-cells", is_flag=True, help="Reject detections outside the cells that hold objects already.")
 @click.option("--keep-order", is_flag=True, help="Associate files as listed, not by start time.")
 @click.option("--defer", is_flag=True, help="Leave the refresh of means to `skydb refresh`.")
+@click.option("--dry-run", is_flag=True, help="Say what would become of the files, and store nothing.")
+@click.option("--quarantine", type=click.Path(), metavar="FOLDER",
+              help="Move files that cannot be read there, each with the reason beside it.")  # fmt: skip
+@click.option("--watch", "watching", is_flag=True,
+              help="FILES is a folder: ingest what is there and what appears in it, until interrupted.")  # fmt: skip
+@click.option("--pattern", default="*", show_default=True, metavar="GLOB",
+              help="With --watch: which files, such as '*.smf' or '**/*.smf'.")  # fmt: skip
+@click.option("--every", type=float, default=10.0, show_default=True, metavar="SECONDS",
+              help="With --watch: from one look to the next.")  # fmt: skip
 @workers_option
 @cluster_option
 @json_option
 def command(
     db: str, files: tuple[str, ...], photcode: str | None, mapping: str | None, survey: str | None,
     radius: str | None, association: str, max_mag_err: float | None, exclude_photflags: int, only_match: bool,
-    existing_cells: bool, keep_order: bool, defer: bool, workers: int | None, cluster: str | None, as_json: bool,
+    existing_cells: bool, keep_order: bool, defer: bool, dry_run: bool, quarantine: str | None, watching: bool,
+    pattern: str, every: float, workers: int | None, cluster: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Ingest FILES into DB: associate detections with objects, store measurements and images, refresh means.
 
     A file that was ingested before is recognised by its content and changes nothing. A file that cannot be read is
     reported and the others go on; the exit code is then 3, or 2 if no more is wrong than that files are not there. With
-    --json, `complete` says whether the database holds every file now.
+    --json, `complete` says whether the database holds every file now. @LIST stands for the files that a text file
+    names, one in each line. With --watch there is a report, or a JSON object, for every round that found files.
     """
     from skydb.ingest.addstar import addstar
     from skydb.ingest.readers.interface import DetectionFilter
 
     if mapping and survey:
         raise click.UsageError("give --mapping or --survey, not both")
+    if watching and (len(files) != 1 or dry_run):
+        raise click.UsageError("--watch takes one folder, and no --dry-run")
     radius_arcsec = None if radius is None else arcsec(radius)
-    with steps() as show:
-        report = addstar(
-            db, files, photcode=photcode, mapping=mapping or survey, radius_arcsec=radius_arcsec,
-            keep=DetectionFilter(max_mag_err=max_mag_err, exclude_photflags=exclude_photflags),
-            association=association, only_match=only_match, existing_cells=existing_cells, keep_order=keep_order,
-            defer=defer, workers=workers, cluster=cluster, progress=show,
-        )  # fmt: skip
-    emit(report.as_dict() if as_json else report.text(), as_json=as_json)
+
+    def ingest(paths: Sequence[str]) -> AddstarReport:
+        with steps() as show:
+            return addstar(
+                db, paths, photcode=photcode, mapping=mapping or survey, radius_arcsec=radius_arcsec,
+                keep=DetectionFilter(max_mag_err=max_mag_err, exclude_photflags=exclude_photflags),
+                association=association, only_match=only_match, existing_cells=existing_cells, keep_order=keep_order,
+                defer=defer, dry_run=dry_run, quarantine=quarantine, workers=workers, cluster=cluster, progress=show,
+            )  # fmt: skip
+
+    def show(report: AddstarReport) -> None:
+        emit(report.as_dict() if as_json else report.text(), as_json=as_json)
+
+    if watching:
+        _watch(Path(files[0]), ingest, show, pattern, every)
+    report = ingest(_listed(files))
+    show(report)
     return report.exit_code
+
+
+def _listed(files: Sequence[str]) -> list[str]:
+    """Return the files that are named, and those that lists (@FILE) name, a path in each line."""
+    found = []
+    for name in files:
+        if not name.startswith("@"):
+            found.append(name)
+            continue
+        try:
+            lines = Path(name[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the list cannot be read: {error}", name[1:], "give a text file of paths") from error
+        found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return found
+
+
+def _watch(
+    folder: Path, ingest: Callable[[Sequence[str]], AddstarReport], show: Callable[[AddstarReport], None], pattern: str,
+    every: float,
+) -> NoReturn:  # fmt: skip
+    """Ingest what appears in a folder and show the report of every round, until interrupted."""
+    from skydb.ingest.watch import watch
+
+    click.echo(f"watching {folder} for {pattern}; Ctrl-C ends it", err=True)
+    for done in watch(folder, ingest, pattern=pattern, every_seconds=every):
+        if done.report is None:
+            click.echo(f"tried again in {every:g} s: {done.busy}", err=True)
+        else:
+            show(done.report)
+    raise AssertionError("a watch has no end")

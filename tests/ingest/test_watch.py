@@ -1,0 +1,234 @@
+"""Watching a folder, setting bad files aside, and dry runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import skydb
+from skydb.database import Database
+from skydb.errors import CommitConflict, UsageError
+from skydb.ingest.addstar import addstar
+from skydb.ingest.report import AddstarReport
+from skydb.ingest.watch import Watched, watch
+from skydb.store.history import catalog_table
+from skydb.tools.cli import main
+from tests.ingest.catalog_files import add_siblings
+from tests.ingest.skies import (
+    check_conservation,
+    check_nothing_is_left_over,
+    contents,
+    new_database,
+    write_night,
+)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_night(tmp_path_factory.mktemp("night"), exposures=4, stars=40)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Database:
+    return new_database(tmp_path / "t.sky")
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"
+
+
+class Rounds:
+    """Does something before each look, and ends the watch after the last."""
+
+    def __init__(self, *actions: Callable[[], object]) -> None:
+        self._actions: Iterator[Callable[[], object]] = iter(actions)
+
+    def __call__(self, seconds: float) -> None:
+        action = next(self._actions, None)
+        if action is None:
+            raise KeyboardInterrupt
+        action()
+
+
+def nothing() -> None:
+    """Let a round pass."""
+
+
+def came(rounds: list[Watched]) -> list[list[tuple[str, str]]]:
+    return [[(Path(f.file).name, f.status) for f in r.report.files] for r in rounds if r.report]
+
+
+def collected(db: Database, inbox: Path, *actions: Callable[[], object], **how: str) -> list[Watched]:
+    found: list[Watched] = []
+
+    def ingest(paths: Sequence[str]) -> AddstarReport:
+        return addstar(db, paths, workers=1, quarantine=how.get("quarantine"))
+
+    try:
+        for done in watch(inbox, ingest, pattern=how.get("pattern", "*"), sleep=Rounds(*actions)):
+            found.append(done)
+    except KeyboardInterrupt:
+        return found
+    raise AssertionError("a watch has no end")
+
+
+def test_files_come_when_they_have_come_to_rest_each_once(db: Database, inbox: Path, night: list[Path]) -> None:
+    names = [path.name for path in night]
+
+    def first_half() -> None:
+        (inbox / names[1]).write_bytes(night[1].read_bytes()[:20_000])
+
+    def the_rest() -> None:
+        with (inbox / names[1]).open("ab") as file:
+            file.write(night[1].read_bytes()[20_000:])
+
+    rounds = collected(
+        db, inbox, lambda: shutil.copy(night[0], inbox), first_half, the_rest, nothing, nothing, nothing,
+    )  # fmt: skip
+    assert came(rounds) == [[(names[0], "ingested")], [(names[1], "ingested")]]
+    assert rounds[-1].waiting == 0
+    check_conservation(db)
+    check_nothing_is_left_over(db)
+
+
+def test_a_watch_that_was_killed_is_started_again(db: Database, inbox: Path, night: list[Path]) -> None:
+    for path in night[:3]:
+        shutil.copy(path, inbox)
+    assert came(collected(db, inbox, nothing, nothing))[0] == [(p.name, "ingested") for p in night[:3]]
+    shutil.copy(night[3], inbox)
+    again = came(collected(db, inbox, nothing, nothing, nothing))
+    assert [status for _, status in again[0]] == ["known"] * 3 + ["ingested"]
+    assert len(again) == 1, "what is there is not looked at again"
+    assert len(catalog_table(db.snapshot(), "ingest_log")) == 4
+
+
+def test_unfinished_hidden_and_other_files_are_left(db: Database, inbox: Path, night: list[Path]) -> None:
+    for name in (".hidden.cmf", "a.cmf.part", "b.cmf.tmp", "readme.txt"):
+        shutil.copy(night[0], inbox / name)
+    (inbox / "sub.cmf").mkdir()
+    shutil.copy(night[1], inbox / "sub.cmf" / "deep.cmf")
+    assert came(collected(db, inbox, nothing, nothing, pattern="*.cmf")) == []
+    assert came(collected(db, inbox, nothing, nothing, pattern="**/*.cmf")) == [[("deep.cmf", "ingested")]]
+
+
+def test_a_bad_file_is_tried_again_when_it_changes(db: Database, inbox: Path, night: list[Path]) -> None:
+    (inbox / "x.cmf").write_bytes(night[0].read_bytes()[:20_000])
+    rounds = came(collected(
+        db, inbox, nothing, nothing, nothing, lambda: shutil.copy(night[0], inbox / "x.cmf"), nothing, nothing,
+    ))  # fmt: skip
+    assert rounds == [[("x.cmf", "failed")], [("x.cmf", "ingested")]]
+
+
+def test_when_others_are_busy_it_tries_again(db: Database, inbox: Path, night: list[Path]) -> None:
+    shutil.copy(night[0], inbox)
+    tried: list[Sequence[str]] = []
+
+    def ingest(paths: Sequence[str]) -> AddstarReport:
+        tried.append(paths)
+        if len(tried) == 1:
+            raise CommitConflict("other writers came first again and again")
+        return addstar(db, paths, workers=1)
+
+    looks = watch(inbox, ingest, sleep=Rounds(nothing, nothing))
+    busy, done = next(looks), next(looks)
+    assert busy.report is None
+    assert "other writers" in (busy.busy or "")
+    assert done.report is not None
+    assert done.report.complete
+
+
+def test_bad_files_are_set_aside_with_their_reason(
+    db: Database, inbox: Path, night: list[Path], tmp_path: Path
+) -> None:
+    aside = tmp_path / "bad"
+    for _ in range(2):
+        (inbox / "x.cmf").write_bytes(night[0].read_bytes()[:20_000])
+        report = addstar(db, [inbox / "x.cmf", inbox / "absent.cmf", night[1]], quarantine=aside, workers=1)
+    assert [f.status for f in report.files] == ["failed", "failed", "known"]
+    assert report.exit_code == 3
+    assert not (inbox / "x.cmf").exists()
+    assert {p.name for p in aside.iterdir()} == {"x.cmf", "x.cmf.why.txt", "x.cmf.1", "x.cmf.1.why.txt"}
+    assert report.files[0].quarantined == str(aside / "x.cmf.1")
+    assert report.files[1].quarantined is None
+    assert "bytes before the end" in (aside / "x.cmf.why.txt").read_text()
+    assert f"(set aside as {aside / 'x.cmf.1'})" in report.text()
+    (tmp_path / "file").write_text("")
+    (inbox / "y.cmf").write_bytes(b"SIMPLE  =")
+    with pytest.raises(UsageError, match="cannot be set aside"):
+        addstar(db, inbox / "y.cmf", quarantine=tmp_path / "file", workers=1)
+
+
+def test_a_dry_run_says_what_would_happen_and_does_nothing(db: Database, night: list[Path], tmp_path: Path) -> None:
+    addstar(db, night[:1], workers=1)
+    before, head = contents(db), db.snapshot().id
+    files = [*night, tmp_path / "absent.cmf"]
+    told = addstar(db, files, dry_run=True, quarantine=tmp_path / "bad", workers=1)
+    assert (db.snapshot().id, told.snapshot) == (head, head)
+    assert contents(db) == before
+    check_nothing_is_left_over(db)
+    done = addstar(db, files, workers=1)
+    assert [(f.status, f.n_in, f.n_matched, f.n_new) for f in told.files] == [
+        (f.status, f.n_in, f.n_matched, f.n_new) for f in done.files
+    ]
+    assert told.text().startswith("dry run: nothing is stored\n3 files would be ingested, 1 known already, 1 failed")
+    assert told.as_dict()["dry_run"] is True
+
+
+def test_a_dry_run_of_files_with_siblings_counts_none(db: Database, night: list[Path], tmp_path: Path) -> None:
+    path = Path(shutil.copy(night[0], tmp_path / "a.cmf"))
+    add_siblings(path)
+    skydb.declare_table(db, "xrad")
+    assert addstar(db, path, dry_run=True, workers=1).files[0].companions == {}
+
+
+def test_lists_of_files_are_read(
+    db: Database, night: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list").write_text(f"# the night\n{night[0]}\n\n  {night[1]}  \n")
+    words = ["addstar", str(db.root), f"@{tmp_path / 'list'}", str(night[2]), "--workers", "1", "--json"]
+    assert main(words) == 0
+    assert [f["file"] for f in json.loads(capsys.readouterr().out)["files"]] == [str(p) for p in night[:3]]
+    assert main(["addstar", str(db.root), f"@{tmp_path / 'absent'}"]) == 2
+    assert "the list cannot be read" in capsys.readouterr().err
+
+
+def test_command_watches_until_it_is_stopped(db: Database, inbox: Path, night: list[Path], tmp_path: Path) -> None:
+    shutil.copy(night[0], inbox)
+    words = ["addstar", str(db.root), str(inbox), "--watch", "--every", "0.2", "--workers", "1", "--json"]
+    words += ["--quarantine", str(tmp_path / "bad")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from skydb.tools.cli import main; sys.exit(main())", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["n_ingested"] == 1
+    (inbox / "bad.cmf").write_bytes(b"SIMPLE  = nothing")
+    shutil.copy(night[1], inbox / ".coming")
+    os.replace(inbox / ".coming", inbox / "b.cmf")
+    assert json.loads(process.stdout.readline())["files"]
+    until = time.monotonic() + 30
+    while not (tmp_path / "bad" / "bad.cmf").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"watching {inbox}" in errors
+    assert (tmp_path / "bad" / "bad.cmf.why.txt").exists()
+    check_nothing_is_left_over(db)
+
+
+@pytest.mark.parametrize("words", [["a", "b", "--watch"], ["a", "--watch", "--dry-run"], ["absent", "--watch"],
+                                   [".", "--watch", "--every", "0"]])  # fmt: skip
+def test_watching_what_cannot_be_watched_is_refused(db: Database, words: list[str]) -> None:
+    assert main(["addstar", str(db.root), *words]) == 2
