@@ -68,7 +68,8 @@ class DeletionReport:
 def delete(
     db: Database | str | PathLike[str], *, images: Iterable[int | str] | int | str = (),
     files: Iterable[str | PathLike[str]] | str | PathLike[str] = (),
-    exposures: Iterable[int | str] | int | str = (), nights: Iterable[int] | int = (), dry_run: bool = False,
+    exposures: Iterable[int | str] | int | str = (), nights: Iterable[int] | int = (),
+    ingests: Iterable[int] | int = (), dry_run: bool = False,
     workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
 ) -> DeletionReport:  # fmt: skip
     """Delete images and all their measurements, in one commit.
@@ -88,6 +89,8 @@ def delete(
         Ids or names of exposures: all their images.
     nights : d
         Modified Julian days, as in column `night` of `exposures`: all their images.
+    ingests
+        Snapshots that an ingest or a merge made: all images that came with it, and are still there.
     dry_run
         Find and count, change nothing; `bytes` is then what the cells' files that are touched hold now.
     workers
@@ -107,8 +110,9 @@ def delete(
     """
     opened = db if isinstance(db, Database) else database.open(db)
     choice = Choice(
-        _listed(images), tuple(fspath(f) for f in _listed(files)), _listed(exposures), _listed(nights)
-    )
+        _listed(images), tuple(fspath(f) for f in _listed(files)), _listed(exposures), _listed(nights),
+        _listed(ingests),
+    )  # fmt: skip
     adaptive = workers is None and cluster is None
     run = _Run(opened, choice, executor_of(opened, workers, cluster), progress, adaptive=adaptive)
     return run.counted() if dry_run else run.committed()

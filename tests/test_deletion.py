@@ -213,6 +213,26 @@ def test_earlier_snapshot_sees_everything(db: Database, night: list[Path]) -> No
     check_sound(db)
 
 
+def test_one_ingest_is_undone(db: Database, night: list[Path], tmp_path: Path) -> None:
+    """Whatever came after it stays: a rollback would take that away too."""
+    log = catalog_table(db.snapshot(), "ingest_log").to_pylist()
+    second = next(e["snapshot"] for e in log if e["file"] == str(night[1]))
+    without = new_database(tmp_path / "without.sky", cell_rows=CELL_ROWS)
+    for file in (night[0], *night[2:]):
+        addstar(without, file, workers=1)
+    compacted(db)
+    report = delete(db, ingests=second)
+    assert (report.n_images, report.files) == (1, (str(night[1]),))
+    columns = ["image_id", "det_id"]
+    held, wanted = (contents(each)["measurements"].select(columns) for each in (db, without))
+    keys = [(column, "ascending") for column in columns]
+    assert held.sort_by(keys).equals(wanted.sort_by(keys))
+    assert delete(db, ingests=second).n_images == 0
+    check_sound(db)
+    assert addstar(db, night[1], workers=1).files[0].status == "ingested"
+    check_sound(db)
+
+
 def test_all_images_can_go_and_come_back(db: Database, night: list[Path]) -> None:
     before = contents(db)
     assert delete(db, nights=before["exposures"]["night"][0].as_py()).n_images == len(night)
@@ -413,6 +433,8 @@ def test_deleting_again_changes_nothing(db: Database, night: list[Path]) -> None
         ({}, "no images are named"), ({"images": 7}, "no image has the id 7"),
         ({"images": "x"}, "no image is named 'x'"), ({"files": "x.cmf"}, "no file 'x.cmf' was ingested"),
         ({"exposures": ["o0-1", "x"]}, "no exposure is named 'x'"), ({"nights": 5}, "no exposure of night 5"),
+        ({"ingests": 99}, "snapshot 99 is no ingest: there is no such snapshot"),
+        ({"ingests": 0}, "snapshot 0 is no ingest: it is a create; see `skydb log`"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_refused(db: Database, named: dict[str, Any], said: str) -> None:

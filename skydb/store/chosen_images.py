@@ -21,6 +21,8 @@ from .history import BROUGHT_IMAGES, images_of_digests
 from .parquet import read_file
 from .snapshot import Snapshot
 
+BRING_IMAGES = ("addstar", "merge")
+"""Kinds of commits that bring images."""
 COLUMNS = ("image_id", "exposure_id", "name", "kind", "ra", "dec", "radius")
 """What is told of a chosen image: columns of `images`."""
 
@@ -31,19 +33,24 @@ Wanted = dict[str, set[int] | set[str]]
 
 @dataclass(frozen=True)
 class Choice:
-    """What a call names: image and exposure ids or names, paths or digests of ingested files, nights.
+    """What a call names: image and exposure ids or names, paths or digests of ingested files, nights, ingests.
 
-    A number, or a text of digits, is an id. A night is the modified Julian day of its noon, as in `exposures.night`.
+    A number, or a text of digits, is an id. A night is the modified Julian day of its noon, as in `exposures.night`; an
+    ingest is the snapshot that it made.
     """
 
     images: tuple[int | str, ...] = ()
     files: tuple[str, ...] = ()
     exposures: tuple[int | str, ...] = ()
     nights: tuple[int, ...] = ()
+    ingests: tuple[int, ...] = ()
 
     def words(self) -> list[str]:
         """Return the options of a command line that names the same."""
-        option = {"images": "--image", "files": "--file", "exposures": "--exposure", "nights": "--night"}
+        option = {
+            "images": "--image", "files": "--file", "exposures": "--exposure", "nights": "--night",
+            "ingests": "--ingest",
+        }  # fmt: skip
         named = [(option[f.name], str(value)) for f in fields(self) for value in getattr(self, f.name)]
         return [word for pair in named for word in pair]
 
@@ -59,9 +66,9 @@ def chosen_images(snapshot: Snapshot, choice: Choice) -> pa.Table:
         Nothing is named; or something is that is not there, or that several have as their name.
     """
     if choice == Choice():
-        raise UsageError("no images are named", None, "name images, files, exposures or nights")
+        raise UsageError("no images are named", None, "name images, files, exposures, nights or ingests")
     image_ids, image_names = _parted(choice.images)
-    of_files = _images_of_files(snapshot, choice.files)
+    of_files = _images_of_files(snapshot, choice.files) | _images_of_ingests(snapshot, choice.ingests)
     exposures = _exposure_ids(snapshot, choice)
     wanted: Wanted = {"image_id": {*image_ids, *of_files}, "name": image_names, "exposure_id": exposures}
     parts = [TABLES["images"].empty().select(list(COLUMNS)).replace_schema_metadata()]
@@ -105,6 +112,20 @@ def _images_of_files(snapshot: Snapshot, files: Sequence[str]) -> set[int]:
                 )  # fmt: skip
             digests.append(found[0][0])
     return set(images_of_digests(snapshot, digests)) if digests else set()
+
+
+def _images_of_ingests(snapshot: Snapshot, ingests: Sequence[int]) -> set[int]:
+    """Return the images that came in some commits and are still there."""
+    came = f"SELECT image_id FROM image_index WHERE begin_snapshot = ? AND {alive(snapshot.id)}"
+    found: set[int] = set()
+    with reading(snapshot.root) as connection:
+        for number in ingests:
+            kind = connection.execute("SELECT kind FROM snapshots WHERE snapshot = ?", (number,)).fetchone()
+            if kind is None or kind[0] not in BRING_IMAGES:
+                what = "there is no such snapshot" if kind is None else f"it is a {kind[0]}"
+                raise UsageError(f"snapshot {number} is no ingest: {what}", str(snapshot.root), "see `skydb log`")
+            found |= {image for (image,) in connection.execute(came, (number,))}
+    return found
 
 
 def _files_of_that_name(connection: sqlite3.Connection, snapshot: Snapshot, file: str) -> list[str]:

@@ -16,13 +16,15 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 @click.option("--file", "files", multiple=True, metavar="PATH|DIGEST", help="All images of an ingested file.")
 @click.option("--exposure", "exposures", multiple=True, metavar="ID|NAME", help="All images of an exposure.")
 @click.option("--night", "nights", multiple=True, type=int, metavar="MJD", help="All images of a night.")
+@click.option("--ingest", "ingests", multiple=True, type=int, metavar="SNAPSHOT",
+              help="All images that came with an ingest: the snapshot that it made, as `skydb log` says.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and change nothing.")
 @workers_option
 @cluster_option
 @json_option
 def command(
     db: str, images: tuple[str, ...], files: tuple[str, ...], exposures: tuple[str, ...], nights: tuple[int, ...],
-    dry_run: bool, workers: int | None, cluster: str | None, as_json: bool,
+    ingests: tuple[int, ...], dry_run: bool, workers: int | None, cluster: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Delete images from DB, with all their measurements.
 
@@ -34,7 +36,7 @@ def command(
 
     with steps() as show:
         report = delete(
-            db, images=images, files=files, exposures=exposures, nights=nights, dry_run=dry_run, workers=workers,
-            cluster=cluster, progress=show,
+            db, images=images, files=files, exposures=exposures, nights=nights, ingests=ingests, dry_run=dry_run,
+            workers=workers, cluster=cluster, progress=show,
         )  # fmt: skip
     emit(report, as_json=as_json)
