@@ -59,6 +59,7 @@ COMMANDS = {
         "explain": "Say what a query would read.",
         "cone": "List what lies within a radius of a position.",
         "lightcurve": "List the measurements of one object.",
+        "report": "Report on a night: what came, and how good it is.",
         "release": "Write a data release.",
     },
     "Try and measure": {
