@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -47,10 +47,11 @@ def open_hdus(path: Path) -> Any:
     """Return the HDUs of a FITS file as astropy has them; compressed tables are expanded, into a temporary file."""
     from astropy.io import fits
 
-    hdus = fits.open(path, memmap=True, mode="readonly")
-    if not any(hdu.header.get("ZTABLE") for hdu in hdus):
-        return hdus
-    hdus.close()
+    with ExitStack() as held:
+        hdus = held.enter_context(closing(fits.open(path, memmap=True, mode="readonly")))
+        if not any(hdu.header.get("ZTABLE") for hdu in hdus):
+            held.pop_all()
+            return hdus
     with NamedTemporaryFile(suffix=".fits") as plain:
         write_expanded(path, plain.file)
         plain.flush()
