@@ -27,6 +27,8 @@ _FIELD = "\x1f"
 """Stands between the fields of whitespace-separated rows; no catalog has it in a field."""
 _LONGEST_ROW = 1000
 """Lines that one quoted field may span: beyond that the quote was never closed."""
+BLOCK_BYTES = 32 << 20
+"""Text of a block: rows of surveys are up to 3 kB wide, and each byte is held three times while it is parsed."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ def _blocks(
     path: Path, rule: FileRule, lines: Iterator[Line], *, n_fields: int, wanted: dict[str, int], rows: int
 ) -> Iterator[Block]:
     first = 0
-    while chunk := list(islice(lines, rows)):
-        table, bad = _parse(chunk, rule, n_fields)
+    while chunk := _next_rows(lines, rows):
+        table, bad = _parse(chunk, rule, n_fields, set(wanted.values()))
         if bad and (rule.bad_rows == "error" or len(bad) == len(chunk)):
             row, n_found = next(iter(bad.items()))
             todo = 'mend the line, correct [file] of the mapping, or set bad_rows = "reject"'
@@ -113,13 +115,30 @@ def _blocks(
         kept = np.setdiff1d(np.arange(len(chunk)), list(bad))
         number = np.array([line.number for line in chunk])
         refused = {"wrong_field_count": len(bad)} if bad else {}
-        found = pa.table({name: table.column(place) for name, place in wanted.items()})
+        found = pa.table({name: table.column(f"f{place}") for name, place in wanted.items()})
         yield Block(found, first + kept, len(chunk), number[kept], refused)
         first += len(chunk)
 
 
-def _parse(lines: list[Line], rule: FileRule, n_fields: int | None) -> tuple[pa.Table, dict[int, int]]:
-    """Return the rows as text columns f0, f1 …, and the number of fields of each row that has too many or too few."""
+def _next_rows(lines: Iterator[Line], most: int) -> list[Line]:
+    """Return the next rows, at most so many, and no more once they hold `BLOCK_BYTES` of text."""
+    taken: list[Line] = []
+    room = BLOCK_BYTES
+    for line in islice(lines, most):
+        taken.append(line)
+        room -= len(line.content)
+        if room < 0:
+            break
+    return taken
+
+
+def _parse(
+    lines: list[Line], rule: FileRule, n_fields: int | None, wanted: set[int] | None = None
+) -> tuple[pa.Table, dict[int, int]]:
+    """Return the rows as text columns f0, f1 …, and the number of fields of each row that has too many or too few.
+
+    `wanted` are the places of the columns to return; None: all.
+    """
     bad: dict[int, int] = {}
 
     def refuse(row: pv.InvalidRow) -> str:
@@ -141,7 +160,10 @@ def _parse(lines: list[Line], rule: FileRule, n_fields: int | None) -> tuple[pa.
             delimiter=delimiter, quote_char=False if spaced else rule.quote or False, invalid_row_handler=refuse,
             newlines_in_values=any(b"\n" in c for c in content), ignore_empty_lines=False,
         ),
-        convert_options=pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        convert_options=pv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False,
+            include_columns=names if wanted is None else [f"f{i}" for i in sorted(wanted)],
+        ),
     )  # fmt: skip
     return table, bad
 

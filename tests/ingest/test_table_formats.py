@@ -153,6 +153,26 @@ def test_ecsv_column_that_is_not_there_is_named(tmp_path: Path) -> None:
         read(ecsv(tmp_path / "t.ecsv"), any_mapping(tmp_path, mag='"magg"'))
 
 
+@pytest.mark.parametrize("size", [1, 40, 100])
+def test_wide_text_comes_in_blocks_of_few_rows_that_keep_their_numbers(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{i},{i},0,-{i}.5,{'x' * i}" for i in range(10, 30)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,ra,dec,mag,note", *rows, "9,x,0,0,"]))
+    mapping = any_mapping(tmp_path)
+    with pytest.raises(DataError, match="line 22: 'x' in column 'ra'"):
+        read(tmp_path / "t.csv", mapping)
+    (tmp_path / "t.csv").write_text("\n".join(["id,ra,dec,mag,note", *rows]))
+    whole, = read(tmp_path / "t.csv", mapping)
+    monkeypatch.setattr("skydb.ingest.readers.table_text.BLOCK_BYTES", size)
+    blocks = read(tmp_path / "t.csv", mapping)
+    assert len(blocks) > 3
+    assert joined(blocks) == whole.detections
+    (tmp_path / "t.csv").write_text("\n".join(["id,ra,dec,mag,note", *rows, "9,x,0,0,"]))
+    with pytest.raises(DataError, match="line 22: 'x' in column 'ra'"):
+        read(tmp_path / "t.csv", mapping)
+
+
 def csv_file(folder: Path, rows: list[str]) -> Path:
     (folder / "t.csv").write_text("\n".join(["ra,dec,mjd,mag,err,snr,vouch", *rows, ""]))
     return folder / "t.csv"
