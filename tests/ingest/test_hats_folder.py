@@ -178,6 +178,22 @@ def test_image_that_lies_in_several_leaves_is_one_image_when_the_folder_is_given
     assert "give the folder of the HATS catalog" in next(f.error for f in single.files if f.error)
 
 
+def test_image_that_was_deleted_comes_back_from_its_folder(tmp_path: Path) -> None:
+    leaves = {
+        "Norder=1/Dir=0/Npix=9.parquet": sources([1, 2], [59000.0, 59001.0], 10.0),
+        "Norder=1/Dir=0/Npix=10.parquet": sources([3, 4], [59000.0, 59001.0], 20.0),
+    }
+    folder, mapping = catalog(tmp_path / "cat", leaves, kind="source"), mapping_of(tmp_path, SOURCES)
+    db = new_database(tmp_path / "sky.sky")
+    skydb.addstar(db, folder, mapping=mapping, workers=1)
+    image = contents(db, ["images"])["images"]["image_id"].to_pylist()[0]
+    skydb.delete(db, images=[image], workers=1)
+    assert contents(db, ["measurements"])["measurements"].num_rows == 2
+    report = skydb.addstar(db, folder, mapping=mapping, workers=1)
+    assert (report.n_ingested, report.n_failed) == (1, 0), report.text()
+    assert sorted(contents(db, ["measurements"])["measurements"]["det_id"].to_pylist()) == [1, 2, 3, 4]
+
+
 def test_rows_of_a_folder_are_numbered_through(tmp_path: Path) -> None:
     text = STARS.replace('det_id = "id"\n', "").replace('kind = "reference"', 'kind = "detections"')
     text = text.split("[[photcodes]]")[0].replace('"R.G"', '"CAM.r"')

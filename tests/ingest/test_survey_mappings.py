@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy import units as u
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
@@ -23,7 +24,7 @@ from skydb.ingest.readers.mapping import load_mapping, shipped_mappings
 from skydb.ingest.readers.table import source_columns
 from skydb.tools.cli import main
 from tests.ingest.skies import new_database
-from tests.ingest.tables import read
+from tests.ingest.tables import joined, read
 
 TMASS = (
     "ra dec err_maj err_min err_ang designation j_m j_cmsig j_msigcom j_snr h_m h_cmsig h_msigcom h_snr k_m k_cmsig"
@@ -175,6 +176,27 @@ def test_gaia_reads_the_same_in_every_format(tmp_path: Path, form: str) -> None:
     assert (first["ra_raw_err"], first["dec_raw_err"]) == (pytest.approx(0.026), pytest.approx(0.029))
     assert first["mjd"] == pytest.approx(Time(2016.0, format="jyear", scale="tdb").tai.mjd, abs=1e-8)
     assert chunk.rejected == {}
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")  # of writing such units
+@pytest.mark.parametrize("form", ["fits", "votable"])
+def test_units_as_the_archive_writes_them_are_accepted(tmp_path: Path, form: str) -> None:
+    written = {"ra": "deg", "ra_error": "mas", "dec_error": "Angle[mas]", "ref_epoch": "yr", "phot_g_mean_mag": "mag"}
+    table = as_table(gaia())
+    for name, unit in written.items():
+        table[name].unit = u.Unit(unit, parse_strict="silent")
+    table.write(tmp_path / "gaia", format=form)
+    row = joined(read(tmp_path / "gaia", "gaia_dr3")).to_pylist()[0]
+    assert (row["ra_raw"], row["ra_raw_err"]) == (269.5, pytest.approx(0.026))
+    assert row["dec_raw_err"] == pytest.approx(0.029)
+
+
+def test_unit_that_is_not_the_survey_s_is_refused(tmp_path: Path) -> None:
+    table = as_table(gaia())
+    table["ra"].unit = "rad"
+    table.write(tmp_path / "gaia.fits")
+    with pytest.raises(DataError, match="the mapping says 'deg', the file 'rad'"):
+        read(tmp_path / "gaia.fits", "gaia_dr3")
 
 
 def test_gaia_row_without_any_magnitude_keeps_its_position(tmp_path: Path) -> None:
