@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 from skydb import database
@@ -20,6 +21,7 @@ from skydb.store.layout import given_path
 from .batches import ingest_files
 from .job import AddstarOptions, Job
 from .quarantine import set_aside
+from .readers.hats_folder import files_of
 from .readers.interface import DetectionFilter
 from .readers.mapping import Mapping, load_mapping
 from .report import AddstarReport
@@ -47,6 +49,7 @@ def addstar(
         The database, or its path.
     files
         Paths of files to ingest. A file whose content is in the database already is recognised and changes nothing.
+        With a mapping, the folder of a HATS catalog is its leaf files.
     photcode
         Name of the photcode of every image, where headers do not give it.
     mapping
@@ -93,10 +96,11 @@ def addstar(
         Other writers came first again and again.
     """
     opened = db if isinstance(db, Database) else database.open(db)
-    names = _names(files)
+    table = load_mapping(mapping) if isinstance(mapping, str | PathLike) else mapping
+    names = _names(files, table)
     options = AddstarOptions(
         photcode=photcode,
-        mapping=load_mapping(mapping) if isinstance(mapping, str | PathLike) else mapping,
+        mapping=table,
         radius_arcsec=checked_radius(radius_arcsec),
         keep=keep or DetectionFilter(),
         one_to_many=_one_to_many(association),
@@ -117,12 +121,15 @@ def addstar(
     return replace(report, files=set_aside(report.files, given_path(quarantine)))
 
 
-def _names(files: Any) -> list[str]:
+def _names(files: Any, mapping: Mapping | None) -> list[str]:
+    """Return the files as text; a HATS catalog of a reference survey is its leaf files, each ingested by itself."""
     several = isinstance(files, Iterable) and not isinstance(files, str | PathLike | bytes)
     names = [_name(file) for file in (files if several else [files])]
     if not names:
         raise UsageError("no files to ingest", None, "name at least one")
-    return names
+    if mapping is None or mapping.kind != "reference":
+        return names
+    return [_name(file) for name in names for file in files_of(Path(name))]
 
 
 def _name(file: object) -> str:

@@ -6,11 +6,12 @@ stored on top of the newest snapshot (`storing`); if another writer comes first,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from skydb.errors import UsageError
+from skydb.errors import SkydbError, UsageError
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
@@ -21,6 +22,7 @@ from skydb.store.scratch import scratch
 
 from .job import Job
 from .readers import reader_for
+from .readers.hats_folder import files_of
 from .readers.interface import ReadRequest
 from .report import AddstarReport, FileReport
 from .routing import InputFile, RoutedBatch, RouteTask, group_files, route_files
@@ -77,18 +79,27 @@ def _examine(
 def _size(path: str) -> int:
     """Return the bytes of a file; 0 where there is none, which is reported later."""
     try:
-        return Path(path).stat().st_size
-    except OSError:
+        return sum(file.stat().st_size for file in files_of(Path(path)))
+    except (OSError, SkydbError):
         return 0
 
 
 def _digest(path: str) -> tuple[str, int, str | None]:
-    """Return (digest, bytes, error) of a file."""
-    target = Path(path)
+    """Return (digest, bytes, error) of a file, or of a HATS catalog as a whole."""
     try:
-        return digest_of(target), target.stat().st_size, None
+        files = files_of(Path(path))
+        digest = digest_of(files[0]) if files == (Path(path),) else _digest_of_all(files)
+        return digest, _size(path), None
     except OSError as error:
         return "", 0, str(UsageError(f"cannot be opened: {error.strerror}", path, "check the path"))
+    except SkydbError as error:
+        return "", 0, str(error)
+
+
+def _digest_of_all(files: Sequence[Path]) -> str:
+    """Return the digest of the files' own digests, in order."""
+    digests = "".join(map(digest_of, files))
+    return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:

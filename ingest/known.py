@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from skydb.store.changes import LogEntry
 from skydb.store.history import digests_of_images, known_images, logged_files
 from skydb.store.snapshot import Snapshot
 
+from .readers.hats_folder import is_leaf
 from .routing import FileSummary, InputFile
 
 DIFFERENCE = "diff"
@@ -116,4 +118,6 @@ def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
         "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode,"
         " chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
     )
+    if is_leaf(Path(file)):
+        todo = "give the folder of the HATS catalog in place of its leaf files: an image lies in several of them"
     return DataError(what, file, todo)

@@ -34,8 +34,9 @@ from skydb.tools.cli import main
 PROJECT = Path(__file__).resolve().parents[1]
 DOCS = PROJECT / "docs"
 HOW_TO = (
-    "ask", "back-up-and-restore", "calibrate", "delete-images", "extension-tables", "ingest-nights", "merge",
-    "move-hosts", "psphot-files", "read-from-anywhere", "recover-from-damage", "release-a-catalog", "snapshots",
+    "add-a-survey", "ask", "back-up-and-restore", "calibrate", "delete-images", "extension-tables", "ingest-nights",
+    "merge", "move-hosts", "psphot-files", "read-from-anywhere", "recover-from-damage", "release-a-catalog",
+    "snapshots",
 )  # fmt: skip
 PAGES = [PROJECT / "README.md", *sorted((DOCS / "tutorials").glob("*.md")), *(DOCS / f"how-to/{n}.md" for n in HOW_TO)]
 BLOCK = re.compile(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from skydb.errors import DataError, UsageError
 
+from .hats_folder import is_hats
 from .interface import Reader, ReadRequest
 
 __all__ = ["reader_for"]
@@ -19,12 +20,12 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     Raises
     ------
     UsageError
-        There is no such file, or it is a directory.
+        There is no such file, or it is a folder and no HATS catalog that a mapping describes.
     DataError
         The file is of no format that is known.
     """
     path = Path(path)
-    head = _head(path)
+    head = b"" if request.mapping is not None and is_hats(path) else _head(path)
     for reader in _readers(request):
         if reader.recognises(path, head, request):
             return reader
@@ -49,7 +50,8 @@ def _readers(request: ReadRequest) -> list[Reader]:
 
 def _head(path: Path) -> bytes:
     if path.is_dir():
-        raise UsageError("a directory is no catalog", str(path), "give its files")
+        todo = "give its files; a HATS catalog also needs --mapping or --survey"
+        raise UsageError("a directory is no catalog", str(path), todo)
     try:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)

@@ -66,6 +66,12 @@ class Mapping:
         " 0",
         "",
     )  # fmt: skip
+    det_id_text: str = key(
+        one_of("digits", "hash"), "digits or hash",
+        "how numbers are made of a `det_id` that is text: `digits`: of its digits, in order (`0987-0123456` is "
+        "9870123456; they must tell the rows apart); `hash`: a 63-bit hash of it",
+        "",
+    )  # fmt: skip
     radius_arcsec: float | None = key(
         number, "number", "association radius of the photcodes that the mapping declares, arcsec", None
     )

@@ -51,6 +51,8 @@ def _check_kind(mapping: Mapping) -> None:
             raise UsageError(f"{name} is absent", "measurements", "say which column of the file it is")
     if mapping.kind == "images" and (mapping.measurements or mapping.magnitudes or mapping.det_id):
         raise UsageError("rows that are images hold no detections", "kind", "leave measurements and det_id out")
+    if mapping.det_id_text and not mapping.det_id:
+        raise UsageError("det_id is absent", "det_id_text", "name the column of the text")
     if mapping.kind == "reference" and mapping.time.value is None:
         raise UsageError("the epoch of the survey is absent", "time.value", 'give it: value = 2000.0, format = "jyear"')
     one_time = bool(mapping.time.column) != (mapping.time.value is not None)
@@ -90,6 +92,12 @@ def _check_column(
         raise UsageError("calibrated is for magnitudes and fluxes of detections", where, "leave it out")
     if rule.per and name not in MAGNITUDES | FLUXES | PER_SECOND:
         raise UsageError("per is for counts, instrumental magnitudes, sky and zero points", where, "leave it out")
+    if rule.signal_to_noise and (name != "inst_mag_err" or rule.unit):
+        raise UsageError("signal_to_noise is for inst_mag_err, and has no unit", where, "leave it out")
+    if not rule.column and (rule.only_with or rule.signal_to_noise or (rule.min, rule.max) != (None, None)):
+        raise UsageError("min, max, only_with and signal_to_noise are for columns", where, "leave them out")
+    if (rule.min, rule.max) != (None, None) and table[name].type in ("string", "list<float64>"):
+        raise UsageError("min and max are for columns of numbers", where, "leave them out")
     if rule.sexagesimal and rule.unit is None:
         raise UsageError("a sexagesimal column needs a unit", where, 'give unit = "hourangle" or unit = "deg"')
     if rule.unit is not None:
@@ -114,7 +122,7 @@ def _check_file(mapping: Mapping) -> None:
         raise UsageError("a file without a header needs names", "file.names", "list its columns, in order")
     if file.delimiter not in ("whitespace", "tab") and len(file.delimiter) != 1:
         raise UsageError(f"{file.delimiter!r} is no delimiter", "file.delimiter", "give whitespace, tab or a character")
-    known = ("parquet", "fits", "text", "ecsv", "votable")
+    known = ("any", "parquet", "fits", "text", "ecsv", "votable")
     if file.format not in known and not file.format.startswith("ascii."):
         advice = did_you_mean(file.format, (*known, "ascii.cds"))
         raise UsageError(f"unknown format {file.format!r}", "file.format", advice)

@@ -21,6 +21,8 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("A column, in `[measurements]`, `[images]`, `[exposures]`, `magnitudes.columns` and `time.exptime`", ColumnRule),
     ("`[[cuts]]`", CutRule),
 )
+LISTED = 6
+"""Photcodes of a mapping that are all named in its row."""
 INTRODUCTION = """\
 # Mapping files
 
@@ -44,6 +46,8 @@ RULES = """\
 | no position | rejected | `no_position` |
 | declination beyond ±90°, right ascension beyond -360° to 720° | rejected | `bad_position` |
 | no number, where `det_id` names a column | rejected | `no_det_id` |
+| a number stored as a float that is too large for it to hold every whole number (2**53) | stops the file | |
+| beyond `min` or `max` of its column, or without a value in its `only_with` | becomes NULL | nulled values |
 | number of an earlier row of the same image | rejected | `duplicate` |
 | no time, or an exposure not within the years 1 to 9999 | rejected | `no_time` |
 | no photcode, or one that is not listed | rejected, or stops the file | `no_photcode`, `other_photcode` |
@@ -65,7 +69,29 @@ Its kind, the UTC start rounded to the millisecond, the photcode, `images.chip` 
 these are of one image, and one file must hold all of it. A reference survey has one image per file and photcode, made
 of the epoch, the survey's name and the digest of the file's content; the survey is their exposure.
 
+## How columns are found
+
+By their very names; where a file has no column of a name, by the only one that differs from it in case alone
+(`SOURCE_ID` is `source_id`). Columns that a mapping does not name are passed over, whatever they hold.
+
+## HATS catalogs
+
+With a mapping, the folder of a HATS catalog (or of a collection: its primary catalog) can stand for its files. Of a
+reference survey each leaf file is ingested by itself and known again by its content. Of detections the folder is one
+table, read leaf by leaf, because an image lies in several leaves; leaf files given one by one are refused when an image
+comes again. Margins and indexes are refused: they hold rows of another catalog. So is a catalog that lacks leaves which
+its `partition_info.csv` lists: give the leaf files that there are. Columns of nested rows cannot be mapped.
+
 ## Mappings that come with skydb
+
+`skydb addstar DB FILES --survey NAME`; the how-to is [](../how-to/add-a-survey.md). The comments of each file
+(`ingest/mappings/NAME.toml`) say where its columns are published, what stands for a missing value, and what is not
+certain.
+"""
+DETAILS = """\
+
+What becomes of their rows: `det_id` is the column with the survey's own number. Rows have the time of the column named
+first; the year or date is that of the survey as a whole.
 """
 
 
@@ -76,7 +102,9 @@ def mapping_page() -> str:
         lines += [f"## {title}", ""]
         lines += ["| key | form | default | meaning |", "|---|---|---|---|"]
         lines += [*(_row(f) for f in fields(section)), ""]
-    lines += [RULES, "| name | kind | table |", "|---|---|---|", *_shipped_rows(), ""]
+    lines += [RULES, "| name | kind | table |", "|---|---|---|", *_shipped_rows()]
+    lines += [DETAILS, "| name | `det_id` | photcodes (system) | time | radius | rejected as |"]
+    lines += ["|---|---|---|---|---|---|", *_detail_rows(), ""]
     return "\n".join(lines)
 
 
@@ -98,6 +126,35 @@ def _shipped_rows() -> Iterator[str]:
     for name in shipped_mappings():
         mapping = load_mapping(name)
         yield f"| `{name}` | {mapping.kind} | {mapping.description} |"
+
+
+def _detail_rows() -> Iterator[str]:
+    for name in shipped_mappings():
+        mapping = load_mapping(name)
+        radii = {code.radius_arcsec for code in mapping.photcodes if code.kind != "SEC"} - {None}
+        cells = (
+            f"`{mapping.det_id}`" if mapping.det_id else "row number" if mapping.kind != "images" else "",
+            _photcodes(mapping), _time(mapping), ", ".join(f"{radius:g} arcsec" for radius in radii),
+            ", ".join(f"`{cut.reason or f'cut_{cut.column}'}`" for cut in mapping.cuts),
+        )  # fmt: skip
+        yield f"| `{name}` | {' | '.join(cells)} |"
+
+
+def _photcodes(mapping: Mapping) -> str:
+    """Name the photcodes of the measurements, of many the first and the last, and their magnitude system."""
+    codes = [code for code in mapping.photcodes if code.kind != "SEC"]
+    names = [f"`{code.name}`" for code in codes]
+    shown = ", ".join(names) if len(names) <= LISTED else f"{names[0]} … {names[-1]} ({len(names)})"
+    return f"{shown} ({', '.join(sorted({code.system for code in codes}))})"
+
+
+def _time(mapping: Mapping) -> str:
+    """Name the columns that hold the rows' times, the constant one, and in which form and scale they are."""
+    rule = mapping.time
+    columns = [rule.column, *(band.time for band in mapping.magnitudes)]
+    named = [f"`{column}`" for column in dict.fromkeys(columns) if column]
+    given = [*named, *([] if rule.value is None else [str(rule.value)])]
+    return f"{', '.join(given)} ({rule.format}, {rule.scale.upper()})"
 
 
 if __name__ == "__main__":

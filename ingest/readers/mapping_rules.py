@@ -63,6 +63,28 @@ class ColumnRule:
         "per second)",
         None,
     )  # fmt: skip
+    min: float | None = key(
+        number, "number",
+        "smallest value, in the file's unit; one below stands for a missing one and becomes NULL, counted",
+        None,
+    )  # fmt: skip
+    max: float | None = key(
+        number, "number",
+        "largest value, in the file's unit; one above stands for a missing one and becomes NULL, counted",
+        None,
+    )  # fmt: skip
+    only_with: str = key(
+        text, "text",
+        "column of the file that tells whether this one holds a measurement: where it has no value, this one has "
+        "an upper limit or a guess, and becomes NULL, counted",
+        "",
+    )  # fmt: skip
+    signal_to_noise: bool = key(
+        yes_no, "true or false",
+        "of `inst_mag_err`: the column is a flux over its error; the error of the magnitude is 1.0857 over it, NULL "
+        "(counted) where it is not above 0",
+        False,
+    )  # fmt: skip
     calibrated: bool = key(
         yes_no, "true or false",
         "the magnitudes (or fluxes, in nJy) are calibrated already: they are turned back into instrumental ones "
@@ -107,7 +129,8 @@ class FileRule:
     format: str = key(
         text, "text",
         "`parquet`, `fits`, `text` (delimited, streamed), `ecsv`, `votable`, or `ascii.NAME` with the name of an "
-        "astropy ASCII format (`ascii.cds`, `ascii.ipac`, `ascii.fixed_width` …; read whole)",
+        "astropy ASCII format (`ascii.cds`, `ascii.ipac`, `ascii.fixed_width` …; read whole); `any`: the one of these "
+        "that the file begins like, where text is `text` as described here, or an IPAC table",
     )  # fmt: skip
     table: str | int | None = key(
         text_or_integer, "name or number",

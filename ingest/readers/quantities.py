@@ -26,6 +26,8 @@ _COUNTS = (u.adu, u.electron)
 
 def expected_unit(column: Column, rule: ColumnRule, kind: str) -> str | None:
     """Return the unit that a mapped column's values must convert to before exposure time and zero point enter."""
+    if rule.signal_to_noise:
+        return None
     if column.name in FLUXES:
         if rule.calibrated or kind == "reference":
             return "nJy"

@@ -1,4 +1,4 @@
-"""Tables that astropy reads: FITS in slices of a memory map, ECSV, other ASCII and VOTable whole."""
+"""Tables that astropy reads: FITS in slices of a memory map, VOTable and ASCII formats whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skydb.errors import DataError, did_you_mean
 
 from .fits_tables import write_expanded
 from .mapping_rules import BesideRule, FileRule
-from .table_blocks import Block, TableFile, check_columns
+from .table_blocks import Block, TableFile, found_columns, units_of
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ def open_hdus(path: Path) -> Any:
 def _fits_columns(
     path: Path, hdus: Any, rule: FileRule, columns: tuple[str, ...]
 ) -> tuple[dict[str, str], dict[str, _FitsColumn], int]:
-    """Return the units of all columns, the columns asked for, and the number of rows."""
+    """Return units of the columns asked for, those columns, and the number of rows."""
     main = _table_hdu(path, hdus, rule.table)
     tables = {"": main, **{f"{b.table}.": _table_hdu(path, hdus, b.table) for b in rule.beside}}
     found = {prefix + c.name: (hdu, c) for prefix, hdu in tables.items() for c in hdu.columns}
     names = [prefix + c.name for prefix, hdu in tables.items() for c in hdu.columns]
     for rule_beside in rule.beside:
         _check_beside(path, main, tables[f"{rule_beside.table}."], rule_beside)
-    check_columns(path, columns, names)
+    called = found_columns(path, columns, names)
     units = {name: c.unit for name, (_, c) in found.items() if c.unit}
-    wanted = {name: found[name] for name in columns}
+    wanted = {name: found[actual] for name, actual in called.items()}
     readers = {name: _FitsColumn(hdu.data, c.name, _null_of(c)) for name, (hdu, c) in wanted.items()}
-    return units, readers, int(main.header["NAXIS2"])
+    return units_of(units, called), readers, int(main.header["NAXIS2"])
 
 
 def _fits_blocks(hdus: Any, columns: dict[str, _FitsColumn], n_rows: int, rows: int) -> Iterator[Block]:
@@ -111,8 +111,8 @@ def _check_beside(path: Path, main: Any, beside: Any, rule: BesideRule) -> None:
         what = f"{beside.header['NAXIS2']} rows, not {main.header['NAXIS2']}"
         raise DataError(what, where, "the rows do not go together: correct file.beside of the mapping")
     for mine, theirs in rule.match.items():
-        check_columns(path, [mine], main.columns.names)
-        check_columns(path, [theirs], beside.columns.names)
+        found_columns(path, [mine], main.columns.names)
+        found_columns(path, [theirs], beside.columns.names)
         if not np.array_equal(main.data.field(mine), beside.data.field(theirs)):
             raise DataError(f"{theirs} differs from {mine}", where, "the rows do not go together: correct file.beside")
 
@@ -140,31 +140,22 @@ def open_votable(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int
         names = [str(t.ID or t.name or i) for i, t in enumerate(tables)]
         advice = did_you_mean(str(rule.table), names)
         raise DataError(f"no table {rule.table!r}", str(path), f"{advice} (in file.table)")
-    check_columns(path, columns, [f.name or f.ID for f in chosen[0].fields])
+    found_columns(path, columns, [f.name or f.ID for f in chosen[0].fields])
     return _whole(path, chosen[0].to_table(use_names_over_ids=True), columns, rows)
 
 
-def open_ecsv(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -> TableFile:
-    """Open an ECSV file."""
-    return _read_whole(path, "ascii.ecsv", columns, rows)
-
-
 def open_ascii(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -> TableFile:
-    """Open a file of one of astropy's ASCII formats (`ascii.cds`, `ascii.ipac` …)."""
-    return _read_whole(path, rule.format, columns, rows)
-
-
-def _read_whole(path: Path, form: str, columns: tuple[str, ...], rows: int) -> TableFile:
+    """Open a file of one of astropy's ASCII formats (`ascii.cds`, `ascii.ipac`, `ascii.ecsv` …)."""
     from astropy.table import Table
 
-    return _whole(path, Table.read(path, format=form), columns, rows)
+    return _whole(path, Table.read(path, format=rule.format), columns, rows)
 
 
 def _whole(path: Path, table: Any, columns: tuple[str, ...], rows: int) -> TableFile:
-    check_columns(path, columns, table.colnames)
+    found = found_columns(path, columns, table.colnames)
     units = {name: str(table[name].unit) for name in table.colnames if getattr(table[name], "unit", None)}
-    arrays = {name: _array_of(path, table, name) for name in columns}
-    return TableFile(units, _array_blocks(arrays, len(table), rows))
+    arrays = {name: _array_of(path, table, actual) for name, actual in found.items()}
+    return TableFile(units_of(units, found), _array_blocks(arrays, len(table), rows))
 
 
 def _array_of(path: Path, table: Any, name: str) -> pa.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,10 @@ def bare(name: str) -> str:
     return match[1] if match else name
 
 
-def check_columns(path: Path, wanted: Iterable[str], names: Iterable[str]) -> None:
-    """Check that every wanted column is there, once.
+def found_columns(path: Path, wanted: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Return what the file calls each wanted column: its very name, else the only one that differs in case alone.
+
+    Archives change the case of the names from one export to the next: SOURCE_ID is source_id.
 
     Raises
     ------
@@ -58,9 +60,19 @@ def check_columns(path: Path, wanted: Iterable[str], names: Iterable[str]) -> No
         A column is absent, or two have its name.
     """
     present = list(names)
-    for name in wanted:
-        if name not in present:
-            raise DataError(f"no column {name!r}", str(path), f"{did_you_mean(name, present)} (in the mapping)")
-        if present.count(name) > 1:
-            todo = "give the columns names of your own (file.names), or rename one"
-            raise DataError(f"{present.count(name)} columns are called {name!r}", str(path), todo)
+    return {name: _found(path, name, present) for name in wanted}
+
+
+def _found(path: Path, name: str, present: list[str]) -> str:
+    alike = [p for p in present if p == name] or [p for p in present if p.casefold() == name.casefold()]
+    if not alike:
+        raise DataError(f"no column {name!r}", str(path), f"{did_you_mean(name, present)} (in the mapping)")
+    if len(alike) > 1:
+        todo = "give the columns names of your own (file.names), or rename one"
+        raise DataError(f"{len(alike)} columns are called {name!r}", str(path), todo)
+    return alike[0]
+
+
+def units_of(units: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """Return the units that a file gives, by the names that the mapping uses for its columns."""
+    return {name: units[actual] for name, actual in found.items() if actual in units}

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skydb.calibration.photometric import POGSON
 from skydb.errors import DataError, UsageError
 from skydb.schema.model import Column
 
@@ -75,12 +76,33 @@ class BlockColumns:
         factor = self._factor(column, rule)
         nulls = (*rule.nulls, *self.mapping.file.nulls)
         values = converted(array, column.type, nulls=nulls, sexagesimal=rule.sexagesimal, factor=factor)
-        array = self.take(rule.column, values, column.type)
+        array = self._meant(self.take(rule.column, values, column.type), rule, factor)
+        if rule.signal_to_noise:
+            array = self._without(pc.less_equal(array, 0.0), array)
+            return arrays_of(POGSON / floats(array), column)
         if column.is_error:  # as the other readers do (`errors_of`)
             return self._without(pc.less(array, 0.0), array)
         if column.name == "airmass":
             return self._without(pc.or_(pc.less(array, 1.0), pc.greater(array, LARGEST_AIRMASS)), array)
         return array
+
+    def _meant(self, array: pa.Array, rule: ColumnRule, factor: float) -> pa.Array:
+        """NULL the values that stand for none by the rule: beyond its limits, or without the column that vouches."""
+        if rule.min is not None:
+            array = self._without(pc.less(array, rule.min * factor), array)
+        if rule.max is not None:
+            array = self._without(pc.greater(array, rule.max * factor), array)
+        if rule.only_with:
+            array = self._without(pc.and_(self._no_value(rule.only_with), pc.is_valid(array)), array)
+        return array
+
+    def _no_value(self, name: str) -> pa.Array:
+        """Say where a column of the file has no value: NULL, NaN, an empty field, a text that stands for none."""
+        source = self.source(name)
+        if pa.types.is_floating(source.type):
+            return pc.is_null(source, nan_is_null=True)
+        nulls = (*self.mapping.file.nulls, "nan", "NaN", "NAN")
+        return converted(source, "string", nulls=nulls, sexagesimal=False, factor=1.0).array.is_null()
 
     def _without(self, wrong: pa.Array, array: pa.Array) -> pa.Array:
         """NULL the values that cannot be, and count them."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from skydb.calibration.photometric import AB_NJY
 from skydb.errors import DataError
+from skydb.schema.identity import image_id
 from skydb.schema.tables import MEASUREMENTS
 
 from .detections import outside
@@ -18,9 +20,13 @@ from .table_columns import BlockColumns, arrays_of, floats, wrapped
 from .table_images import ImageColumns, Moments
 from .table_photometry import as_kept, magnitudes_of_fluxes
 from .table_rows import Plan, apply_cuts, exposure_times, moments_of, row_photcodes
+from .table_values import converted
 
 PHOTOMETRY = ("inst_mag", "inst_flux")
 """A row makes a detection of a photcode where one of these has a value."""
+
+EXACT_IN_FLOATS = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
+"""Beyond this, a float of so many bits has no longer every whole number."""
 
 
 class NumbersSeen:
@@ -97,9 +103,34 @@ def _numbers(plan: Plan, columns: BlockColumns) -> pa.Array:
     name = plan.mapping.det_id
     if not name:
         return pa.array(columns.block.number.astype(np.int64))
-    ids = columns.value(MEASUREMENTS["det_id"], ColumnRule(column=name))
+    ids = _numbers_of_text(plan, columns) if plan.mapping.det_id_text else _numbers_given(columns, name)
     columns.reject(np.asarray(ids.is_null()), "no_det_id")
     return ids
+
+
+def _numbers_given(columns: BlockColumns, name: str) -> pa.Array:
+    """Return the file's own numbers; floats are refused where they cannot tell one whole number from the next."""
+    source = columns.source(name)
+    if pa.types.is_floating(source.type):
+        lost = np.flatnonzero(np.abs(floats(source)) > EXACT_IN_FLOATS[source.type.bit_width])
+        if len(lost):
+            what = f"{source[int(lost[0])].as_py():.0f} in column {name!r}, stored as {source.type}, has lost digits"
+            raise DataError(what, columns.place(int(lost[0])), "have the file written with integers")
+    return columns.value(MEASUREMENTS["det_id"], ColumnRule(column=name))
+
+
+def _numbers_of_text(plan: Plan, columns: BlockColumns) -> pa.Array:
+    """Return the numbers that the mapping makes of a column of text."""
+    mapping = plan.mapping
+    given = converted(
+        columns.source(mapping.det_id), "string", nulls=mapping.file.nulls, sexagesimal=False, factor=1.0
+    ).array
+    if mapping.det_id_text == "hash":
+        return pa.array([None if word is None else image_id(word) for word in given.to_pylist()], pa.int64())
+    digits = pc.replace_substring_regex(given, r"\D", "")
+    values = converted(digits, "int64", nulls=(), sexagesimal=False, factor=1.0)
+    wrong = values.unreadable | np.asarray(pc.equal(digits, "").fill_null(False))
+    return columns.take(mapping.det_id, replace(values, unreadable=wrong), "text with digits")
 
 
 def _band(plan: Plan, columns: BlockColumns, shared: dict[str, pa.Array], number: int) -> _Band:

@@ -20,13 +20,15 @@ import pyarrow.csv as pv
 from skydb.errors import DataError
 
 from .mapping_rules import FileRule
-from .table_blocks import Block, TableFile, check_columns
+from .table_blocks import Block, TableFile, found_columns
 
 _OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _FIELD = "\x1f"
 """Stands between the fields of whitespace-separated rows; no catalog has it in a field."""
 _LONGEST_ROW = 1000
 """Lines that one quoted field may span: beyond that the quote was never closed."""
+BLOCK_BYTES = 32 << 20
+"""Text of a block: rows of surveys are up to 3 kB wide, and each byte is held three times while it is parsed."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,13 @@ def open_text(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -
             next(lines, None)
     else:
         names = _header(path, rule, lines)
-    check_columns(path, columns, names)
-    return TableFile({}, _blocks(path, rule, lines, names=names, wanted=columns, rows=rows))
+    found = found_columns(path, columns, names)
+    wanted = {name: names.index(actual) for name, actual in found.items()}
+    return TableFile({}, _blocks(path, rule, lines, n_fields=len(names), wanted=wanted, rows=rows))
 
 
-def _lines_of(path: Path, rule: FileRule) -> Iterator[Line]:
+def lines_of(path: Path, rule: FileRule) -> Iterator[Line]:
+    """Yield the lines of a text file, compressed or not, without their ends; `skip_lines` of them are passed over."""
     if path.suffix == ".Z":
         raise DataError("compressed with compress", str(path), "expand it (uncompress), or compress it with gzip")
     with closing(_OPEN.get(path.suffix, open)(path, "rb")) as stream:
@@ -61,7 +65,7 @@ def _lines_of(path: Path, rule: FileRule) -> Iterator[Line]:
 def _rows_of(path: Path, rule: FileRule) -> Iterator[Line]:
     """Yield the rows: lines that are neither blank nor comments, joined where a quoted field spans several."""
     mark, quote = rule.comment.encode(), rule.quote.encode()
-    lines = _lines_of(path, rule)
+    lines = lines_of(path, rule)
     spans = bool(quote) and rule.delimiter != "whitespace"
     for line in lines:
         start = line.content.lstrip()
@@ -83,7 +87,7 @@ def _joined(path: Path, first: Line, lines: Iterator[Line], quote: bytes) -> Lin
 def _header(path: Path, rule: FileRule, rows: Iterator[Line]) -> list[str]:
     if rule.header == "commented":
         mark = rule.comment.encode()
-        comments = (c.content.strip() for c in _lines_of(path, rule) if mark and c.content.lstrip().startswith(mark))
+        comments = (c.content.strip() for c in lines_of(path, rule) if mark and c.content.lstrip().startswith(mark))
         first = next((c.removeprefix(mark) for c in comments if c.removeprefix(mark).strip()), None)
         line = Line(1, first) if first is not None else None
     else:
@@ -99,25 +103,42 @@ def _fields(content: bytes, rule: FileRule) -> list[str]:
 
 
 def _blocks(
-    path: Path, rule: FileRule, lines: Iterator[Line], *, names: list[str], wanted: tuple[str, ...], rows: int
+    path: Path, rule: FileRule, lines: Iterator[Line], *, n_fields: int, wanted: dict[str, int], rows: int
 ) -> Iterator[Block]:
     first = 0
-    while chunk := list(islice(lines, rows)):
-        table, bad = _parse(chunk, rule, len(names))
+    while chunk := _next_rows(lines, rows):
+        table, bad = _parse(chunk, rule, n_fields, set(wanted.values()))
         if bad and (rule.bad_rows == "error" or len(bad) == len(chunk)):
-            row, n_fields = next(iter(bad.items()))
+            row, n_found = next(iter(bad.items()))
             todo = 'mend the line, correct [file] of the mapping, or set bad_rows = "reject"'
-            raise DataError(f"line {chunk[row].number} has {n_fields} fields, not {len(names)}", str(path), todo)
+            raise DataError(f"line {chunk[row].number} has {n_found} fields, not {n_fields}", str(path), todo)
         kept = np.setdiff1d(np.arange(len(chunk)), list(bad))
         number = np.array([line.number for line in chunk])
         refused = {"wrong_field_count": len(bad)} if bad else {}
-        found = pa.table([table.column(names.index(name)) for name in wanted], names=wanted)
+        found = pa.table({name: table.column(f"f{place}") for name, place in wanted.items()})
         yield Block(found, first + kept, len(chunk), number[kept], refused)
         first += len(chunk)
 
 
-def _parse(lines: list[Line], rule: FileRule, n_fields: int | None) -> tuple[pa.Table, dict[int, int]]:
-    """Return the rows as text columns f0, f1 …, and the number of fields of each row that has too many or too few."""
+def _next_rows(lines: Iterator[Line], most: int) -> list[Line]:
+    """Return the next rows, at most so many, and no more once they hold `BLOCK_BYTES` of text."""
+    taken: list[Line] = []
+    room = BLOCK_BYTES
+    for line in islice(lines, most):
+        taken.append(line)
+        room -= len(line.content)
+        if room < 0:
+            break
+    return taken
+
+
+def _parse(
+    lines: list[Line], rule: FileRule, n_fields: int | None, wanted: set[int] | None = None
+) -> tuple[pa.Table, dict[int, int]]:
+    """Return the rows as text columns f0, f1 …, and the number of fields of each row that has too many or too few.
+
+    `wanted` are the places of the columns to return; None: all.
+    """
     bad: dict[int, int] = {}
 
     def refuse(row: pv.InvalidRow) -> str:
@@ -139,7 +160,10 @@ def _parse(lines: list[Line], rule: FileRule, n_fields: int | None) -> tuple[pa.
             delimiter=delimiter, quote_char=False if spaced else rule.quote or False, invalid_row_handler=refuse,
             newlines_in_values=any(b"\n" in c for c in content), ignore_empty_lines=False,
         ),
-        convert_options=pv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        convert_options=pv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False,
+            include_columns=names if wanted is None else [f"f{i}" for i in sorted(wanted)],
+        ),
     )  # fmt: skip
     return table, bad
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
               "and adds more (docs/how-to/photcodes.md).")  # fmt: skip
 @click.option("--mapping", metavar="NAME|FILE",
               help="Mapping file that says which column of a table is what (docs/how-to/map-a-table.md).")  # fmt: skip
-@click.option("--survey", metavar="NAME", help="The same as --mapping, for a shipped survey mapping.")
+@click.option("--survey", metavar="NAME",
+              help="The same as --mapping, for a shipped survey: gaia_dr3, 2mass_psc, allwise, ps1_dr2 … "
+              "(docs/how-to/add-a-survey.md).")  # fmt: skip
 @click.option("--radius", metavar="ARCSEC", help="Association radius; by default that of each photcode, else 1 arcsec.")
 @click.option("--association", type=click.Choice(["one-to-one", "dvo"]), default="one-to-one", show_default=True,
               help="Per image, one detection per object; or, as DVO does, several.")  # fmt: skip
