@@ -17,8 +17,10 @@ from skydb.parallel.executor import Workers
 from skydb.parallel.steps import StepProgress, Steps
 from skydb.store.command_line import one_line
 from skydb.store.layout import given_path
+from skydb.store.roots import is_url
 
 from .batches import ingest_files
+from .fetching import matching
 from .job import AddstarOptions, Job
 from .quarantine import set_aside
 from .readers.hats_folder import files_of
@@ -48,7 +50,8 @@ def addstar(
     db
         The database, or its path.
     files
-        Paths of files to ingest. A file whose content is in the database already is recognised and changes nothing.
+        Paths of files to ingest, or URLs, which are fetched first. A file whose content is in the database already is
+        recognised and changes nothing.
         With a mapping, the folder of a HATS catalog is its leaf files.
     photcode
         Name of the photcode of every image, where headers do not give it.
@@ -124,12 +127,12 @@ def addstar(
 def _names(files: Any, mapping: Mapping | None) -> list[str]:
     """Return the files as text; a HATS catalog of a reference survey is its leaf files, each ingested by itself."""
     several = isinstance(files, Iterable) and not isinstance(files, str | PathLike | bytes)
-    names = [_name(file) for file in (files if several else [files])]
+    names = [name for file in (files if several else [files]) for name in matching(_name(file))]
     if not names:
         raise UsageError("no files to ingest", None, "name at least one")
     if mapping is None or mapping.kind != "reference":
         return names
-    return [_name(file) for name in names for file in files_of(Path(name))]
+    return [_name(file) for name in names for file in ([name] if is_url(name) else files_of(Path(name)))]
 
 
 def _name(file: object) -> str:

@@ -20,6 +20,7 @@ from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
 from skydb.store.scratch import scratch
 
+from .fetching import Fetched, fetched
 from .job import Job
 from .readers import reader_for
 from .readers.hats_folder import files_of
@@ -40,8 +41,13 @@ DIGEST_BYTES_PER_SECOND, READ_BYTES_PER_SECOND = 1e9, 25e6
 
 def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
     """Ingest the files in batches and report on each, in the order given."""
+    with fetched(paths, job.db.root) as local:
+        return _ingest(job, paths, local)
+
+
+def _ingest(job: Job, paths: Sequence[str], local: Fetched) -> AddstarReport:
     with job.steps.step("digest") as progress:
-        inputs, reports = _examine(job, paths, progress)
+        inputs, reports = _examine(job, paths, local, progress)
     for batch in group_files(_in_order(job, inputs), bytes_per_task=BATCH_BYTES):
         reports |= _ingest_batch(job, batch)
     if job.options.compact and not job.options.defer and not job.options.dry_run:
@@ -55,25 +61,30 @@ def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
 
 
 def _examine(
-    job: Job, paths: Sequence[str], progress: Callable[[int, int], None]
+    job: Job, paths: Sequence[str], local: Fetched, progress: Callable[[int, int], None]
 ) -> tuple[list[InputFile], dict[str, FileReport]]:
     """Digest every file; files that are missing, or known with all their images, are reported at once."""
     inputs: list[InputFile] = []
-    reports: dict[str, FileReport] = {}
-    todo = list(dict.fromkeys(paths))
-    executor = job.executor_of(sum(map(_size, todo)) / DIGEST_BYTES_PER_SECOND)
-    digested = list(executor.map(_digest, todo, progress=progress))
+    reports = {url: _failed(url, why) for url, why in local.items() if isinstance(why, SkydbError)}
+    todo = [path for path in dict.fromkeys(paths) if path not in reports]
+    places = [str(local.get(path, path)) for path in todo]
+    executor = job.executor_of(sum(map(_size, places)) / DIGEST_BYTES_PER_SECOND)
+    digested = list(executor.map(_digest, places, progress=progress))
     logged = logged_files(job.db.snapshot(), {digest for digest, _, _ in digested})
     known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
-    for path, (digest, size, error) in zip(todo, digested, strict=True):
+    for path, place, (digest, size, error) in zip(todo, places, digested, strict=True):
         if error is not None:
             reports[path] = FileReport(path, "failed", error=error, exit_code=UsageError.exit_code)
         elif digest in known:
             reports[path] = FileReport(path, "known")
         else:
             known[digest] = path
-            inputs.append(InputFile(len(inputs), path, digest, size))
+            inputs.append(InputFile(len(inputs), path, digest, size, place))
     return inputs, reports
+
+
+def _failed(path: str, error: SkydbError) -> FileReport:
+    return FileReport(path, "failed", error=str(error), exit_code=error.exit_code)
 
 
 def _size(path: str) -> int:
@@ -114,7 +125,7 @@ def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:
 
 def _first_start(file: InputFile, request: ReadRequest) -> float:
     """Return when a file's first image began (MJD, UTC); infinity where it does not say or cannot be read."""
-    path = Path(file.path)
+    path = file.place
     try:
         start = reader_for(path, request).first_start(path, request)
     except Exception:  # whatever it is, reading the file will say

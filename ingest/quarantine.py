@@ -10,6 +10,7 @@ from pathlib import Path
 
 from skydb.errors import DataError, UsageError
 from skydb.store.commit import now
+from skydb.store.roots import is_url
 
 from .report import FileReport
 
@@ -20,14 +21,16 @@ REASON = ".why.txt"
 def set_aside(reports: Sequence[FileReport], folder: Path) -> tuple[FileReport, ...]:
     """Move the files whose content is at fault into a folder, each with its reason beside it; returns the reports.
 
-    A file that is not there, or that fails for another cause, stays where it is.
+    A file that is not there, that fails for another cause, or that was fetched from a URL stays where it is.
 
     Raises
     ------
     UsageError
         The folder cannot be made, or a file not be moved there.
     """
-    return tuple(_set_aside(r, folder) if r.exit_code == DataError.exit_code else r for r in reports)
+    return tuple(
+        _set_aside(r, folder) if r.exit_code == DataError.exit_code and not is_url(r.file) else r for r in reports
+    )
 
 
 def _set_aside(report: FileReport, folder: Path) -> FileReport:

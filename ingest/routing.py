@@ -31,12 +31,18 @@ PLAN_ORDER = 12
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file to ingest: its number in the batch, where it is, and what its content is."""
+    """One file to ingest: its number in the batch, its path or URL, what its content is, and where it is read."""
 
     number: int
     path: str
     digest: str
     bytes: int
+    local: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Where it is read."""
+        return Path(self.local or self.path)
 
 
 @dataclass(frozen=True)
@@ -147,8 +153,8 @@ def _readable_chunks(file: InputFile, request: ReadRequest, summary: FileSummary
     try:
         yield from _chunks_of(file, request, summary)
     except Exception as error:  # whatever it is, this file is rejected and the others go on
-        problem = _problem(error, file.path)
-        summary.error, summary.exit_code = str(problem), problem.exit_code
+        problem = _problem(error, str(file.place))
+        summary.error, summary.exit_code = str(problem).replace(str(file.place), file.path), problem.exit_code
 
 
 def _problem(error: Exception, path: str) -> SkydbError:
@@ -162,7 +168,7 @@ def _problem(error: Exception, path: str) -> SkydbError:
 
 
 def _chunks_of(file: InputFile, request: ReadRequest, summary: FileSummary) -> Iterator[Chunk]:
-    path = Path(file.path)
+    path = file.place
     reader = reader_for(path, request)
     summary.format = reader.format
     images, exposures = [], []
