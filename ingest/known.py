@@ -83,18 +83,20 @@ def refuse_known_images(
                 seen.update(dict.fromkeys(ids, names[summary.number]))
             else:
                 image = summary.images.slice(twice, 1).to_pylist()[0]
-                error = _second_copy(image, names[summary.number], first=seen[ids[twice]])
+                error = _second_copy(image, names[summary.number], first=seen[ids[twice]], form=summary.format)
                 summary = replace(summary, error=str(error))
         checked.append(summary)
     return checked
 
 
-def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
-    """Return the error of a file whose image is there already, from the file `first`."""
+def _second_copy(image: dict[str, Any], file: str, *, first: str, form: str) -> DataError:
+    """Return the error of a file of some format whose image is there already, from the file `first`."""
     words = image_words(image["image_key"])
     what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
     todo = (
         "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode,"
         " chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
     )
+    if form == "table":
+        todo += "; or, if it holds more rows of that image, put all into one file (alert packets: one tar archive)"
     return DataError(what, file, todo)

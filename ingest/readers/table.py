@@ -94,6 +94,7 @@ def source_columns(mapping: Mapping) -> list[str]:
     ]  # fmt: skip
     names = [rule.column for rule in rules] + [mapping.det_id] + [cut.column for cut in mapping.cuts]
     names += [mapping.photcode.column if mapping.photcode else "", *time_columns(mapping)]
+    names += [mapping.difference.column] if mapping.difference else []
     return list(dict.fromkeys(name for name in names if name))
 
 

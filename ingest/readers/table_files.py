@@ -1,4 +1,4 @@
-"""Tables in files, opened by format and read in blocks of Arrow rows: Parquet, FITS, delimited text, and astropy's."""
+"""Tables in files, opened by format and read in blocks of Arrow rows: Parquet, FITS, text, Avro, and astropy's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from skydb.errors import DataError, SkydbError
 
 from .mapping_rules import FileRule
 from .table_arrays import open_ascii, open_ecsv, open_fits, open_votable
+from .table_avro import open_avro
 from .table_blocks import Block, TableFile, bare, check_columns
 from .table_text import open_text
 
@@ -31,6 +32,7 @@ def open_table(path: Path, rule: FileRule, columns: Iterable[str], *, rows: int)
     """
     openers: dict[str, Open] = {
         "parquet": _open_parquet, "fits": open_fits, "text": open_text, "ecsv": open_ecsv, "votable": open_votable,
+        "avro": open_avro,
     }  # fmt: skip
     wanted = tuple(dict.fromkeys(bare(name) for name in columns))
     if path.is_file() and path.stat().st_size == 0:
