@@ -36,7 +36,8 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
         raise DataError("the file is compressed", str(path), todo)
     raise DataError(
         "the file is of no format that is known", str(path),
-        "known: CMF and SMF (psphot), FITS_LDAC (SExtractor), and any table with --survey or --mapping",
+        "known: CMF and SMF (psphot), FITS_LDAC (SExtractor), lists of DAOPHOT and IRAF, and any table with --survey or"
+        " --mapping",
     )  # fmt: skip
 
 
@@ -45,10 +46,11 @@ def _readers(request: ReadRequest) -> list[Reader]:
         from .table import TableReader
 
         return [TableReader()]
+    from .daophot import DaophotReader
     from .ldac import LdacReader
     from .smf import SmfReader
 
-    return [SmfReader(), LdacReader()]
+    return [SmfReader(), LdacReader(), DaophotReader()]
 
 
 def _head(path: Path) -> bytes:

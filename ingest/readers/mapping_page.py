@@ -65,8 +65,8 @@ RULES = """\
 | fails a cut | rejected | its `reason`, or `cut_COLUMN` |
 | fails a filter of `addstar` | rejected | `magnitude_error`, `photflags`, `window` |
 
-Rows of CMF, SMF and LDAC files that lie further beyond their chip than half its size are rejected too, as `off_chip`:
-psphot fits stars just off the edge, but astrometry says nothing far from it.
+Rows of CMF, SMF, LDAC and DAOPHOT files that lie further beyond their chip than half its size are rejected too, as
+`off_chip`: psphot fits stars just off the edge, but astrometry says nothing far from it.
 
 The first that applies is counted. With `[[magnitudes]]` a row makes one detection per photcode that has a magnitude or
 a flux; a row where none has any makes one of the first photcode with NULL magnitudes, because its position is a
