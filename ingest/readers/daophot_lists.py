@@ -56,8 +56,11 @@ class _Daophot:
         if len(words) != _NUMBERS:
             what = f"{len(text.split())} fields, not the {_NUMBERS} of ALLSTAR, NSTAR and ALLFRAME"
             raise DataError(what, where, "give a list of these, or of PHOTOMETRY; mend the line if it is one")
-        named = zip(("X", "Y", "magnitude", "error", "sky"), words[1:6], strict=True)
-        x, y, mag, err, sky = (number_of(word, name, where) for name, word in named)
+        named = zip(("X", "Y", "magnitude", "error", "sky", "iterations"), words[1:7], strict=True)
+        x, y, mag, err, sky, iterations = (number_of(word, name, where) for name, word in named)
+        if iterations == iterations and iterations != int(iterations):  # DAOMASTER's lists may have nine numbers too
+            what = f"{words[6]} iterations: this is no list of ALLSTAR, NSTAR or ALLFRAME"
+            raise DataError(what, where, "give a list of one image, not one that was matched")
         return identity_of(words[0], where), x, y, _magnitude(mag), _error(err), sky, 1.0, np.nan
 
     def _of_two(self, text: str, second: Line | None, where: str) -> Star:

@@ -341,6 +341,7 @@ def damaged(path: Path, old: str, new: str) -> Path:
     (als, "868.343", "868,343", r"a\.als, line 4: '868,343' is no number \(X\)"),
     (als, "     14", "   14.5", r"a\.als, line 5: '14\.5' is no whole number \(ID\)"),
     (als, "    1.050   -0.020\n", "\n", r"a\.als, line 4: 7 fields, not the 9 of ALLSTAR"),
+    (als, "       4.", "   0.0123", r"a\.als, line 4: 0\.0123 iterations: this is no list of ALLSTAR"),
     (als, "  1  1024", "  5  1024", r"a\.als, line 2: NL 5, NX 1024 and NY 800 cannot be"),
     (als, "\n\n", "\n", r"a\.als, line 3: the third line is not blank"),
     (aperture, "  0.0950  0.0950  0.0950", "  0.0950", r"a\.ap, line 5: 6 and 4 fields: a star has three more"),
