@@ -104,14 +104,14 @@ def refuse_known_images(
                 seen.update(dict.fromkeys(ids, names[summary.number]))
             else:
                 image = summary.images.slice(twice, 1).to_pylist()[0]
-                error = _second_copy(image, names[summary.number], first=seen[ids[twice]])
+                error = _second_copy(image, names[summary.number], first=seen[ids[twice]], form=summary.format)
                 summary = replace(summary, error=str(error))
         checked.append(summary)
     return checked
 
 
-def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
-    """Return the error of a file whose image is there already, from the file `first`."""
+def _second_copy(image: dict[str, Any], file: str, *, first: str, form: str) -> DataError:
+    """Return the error of a file of some format whose image is there already, from the file `first`."""
     words = image_words(image["image_key"])
     what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
     todo = (
@@ -120,4 +120,6 @@ def _second_copy(image: dict[str, Any], file: str, *, first: str) -> DataError:
     )
     if is_leaf(Path(file)):
         todo = "give the folder of the HATS catalog in place of its leaf files: an image lies in several of them"
+    elif form == "table":
+        todo += "; or, if it holds more rows of that image, put all into one file (alert packets: one tar archive)"
     return DataError(what, file, todo)

@@ -29,11 +29,16 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     for reader in _readers(request):
         if reader.recognises(path, head, request):
             return reader
+    if head.startswith(b"Obj\x01"):
+        raise DataError("the file holds Avro records", str(path),
+                        "say whose: --mapping ztf_alerts, --mapping lsst_alerts, or a mapping of your own")  # fmt: skip
     if head.startswith(b"\x1f\x8b"):
-        raise DataError("the file is compressed", str(path), "expand it with gunzip first")
+        todo = "expand it with gunzip first; an archive of alert packets needs a --mapping, and is read as it is"
+        raise DataError("the file is compressed", str(path), todo)
     raise DataError(
         "the file is of no format that is known", str(path),
-        "known: CMF and SMF (psphot), FITS_LDAC (SExtractor), and any table with --survey or --mapping",
+        "known: CMF and SMF (psphot), FITS_LDAC (SExtractor), lists of DAOPHOT and IRAF, and any table with --survey or"
+        " --mapping",
     )  # fmt: skip
 
 
@@ -42,10 +47,11 @@ def _readers(request: ReadRequest) -> list[Reader]:
         from .table import TableReader
 
         return [TableReader()]
+    from .daophot import DaophotReader
     from .ldac import LdacReader
     from .smf import SmfReader
 
-    return [SmfReader(), LdacReader()]
+    return [SmfReader(), LdacReader(), DaophotReader()]
 
 
 def _head(path: Path) -> bytes:

@@ -18,7 +18,16 @@ from skydb.schema.tables import PHOTCODES
 
 from .mapping_checks import check
 from .mapping_keys import build, key, many, number, one_of, section, table_of, text
-from .mapping_rules import COLUMNS, ColumnRule, CutRule, FileRule, MagnitudeRule, PhotcodeRule, TimeRule
+from .mapping_rules import (
+    COLUMNS,
+    ColumnRule,
+    CutRule,
+    DifferenceRule,
+    FileRule,
+    MagnitudeRule,
+    PhotcodeRule,
+    TimeRule,
+)
 
 KINDS = ("detections", "reference", "images")
 
@@ -60,6 +69,12 @@ class Mapping:
         one_of("chip", "stack", "warp", "diff"), "chip, stack, warp, diff", "what the images are", "chip"
     )
     description: str = key(text, "text", "what the table is and where it comes from", "")
+    based_on: str = key(
+        text, "text",
+        "name of a mapping that comes with skydb, whose keys hold wherever this one gives none; a list that is given "
+        "here stands in place of its list",
+        "",
+    )  # fmt: skip
     det_id: str = key(
         text, "text",
         "column with the file's own numbers of the rows, whole and below 2**63; without it rows are numbered from"
@@ -80,6 +95,9 @@ class Mapping:
         many(section(MagnitudeRule)), "list of tables",
         "columns of each photcode, in place of `[photcode]`, where a row holds several",
         (),
+    )  # fmt: skip
+    difference: DifferenceRule | None = key(
+        section(DifferenceRule), "table", "that the magnitudes are of difference images, and where their sign is", None
     )  # fmt: skip
     measurements: dict[str, ColumnRule] = key(
         COLUMNS, "table",
@@ -155,7 +173,7 @@ def load_mapping(path_or_name: str | PathLike[str]) -> Mapping:
     """
     where = str(path_or_name)
     try:
-        content = tomllib.loads(_text_of(path_or_name))
+        content = _with_base(tomllib.loads(_text_of(path_or_name)), where)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"not a TOML file: {error}", where, "see the how-to on mapping a table") from None
     try:
@@ -163,6 +181,23 @@ def load_mapping(path_or_name: str | PathLike[str]) -> Mapping:
     except UsageError as error:
         inside = (error.where or "").removeprefix(where).lstrip(".")
         raise UsageError(error.what, f"{where}: {inside}" if inside else where, error.todo) from None
+
+
+def _with_base(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the content of a mapping file, with that of the mapping it is based on."""
+    if "based_on" not in content:
+        return content
+    name = text(content["based_on"], f"{where}: based_on")
+    if name not in shipped_mappings():
+        raise UsageError(f"no mapping named {name!r} comes with skydb", f"{where}: based_on",
+                         did_you_mean(name, shipped_mappings()))  # fmt: skip
+    return _merged(_with_base(tomllib.loads(_text_of(name)), name), content)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of two TOML tables; those of tables in both are merged, any other is the second's."""
+    both = {k for k in own if isinstance(own[k], dict) and isinstance(base.get(k), dict)}
+    return {**base, **own, **{k: _merged(base[k], own[k]) for k in both}}
 
 
 def shipped_mappings() -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def check(mapping: Mapping) -> None:
     UsageError
         What is wrong, at which key, and what to give instead.
     """
-    for problem in (_check_kind, _check_columns, _check_photcode, _check_file):
+    for problem in (_check_kind, _check_columns, _check_photcode, _check_difference, _check_file):
         problem(mapping)
 
 
@@ -116,15 +116,33 @@ def _check_photcode(mapping: Mapping) -> None:
         raise UsageError("a reference survey has photcodes of its own", "photcode", "give photcode.name, or magnitudes")
 
 
+def _check_difference(mapping: Mapping) -> None:
+    rule = mapping.difference
+    if rule is None:
+        return
+    mapped = [mapping.measurements, *(band.columns for band in mapping.magnitudes)]
+    if not any("inst_mag" in columns for columns in mapped):
+        raise UsageError("there are no magnitudes to give a sign", "difference", "map inst_mag, or leave it out")
+    if any("inst_flux" in columns for columns in mapped):
+        raise UsageError("inst_flux is mapped, and would be made of inst_mag", "difference", "leave one of them out")
+    if not set(rule.positive).isdisjoint(rule.negative):
+        raise UsageError("a value stands for both signs", "difference", "list it under one of them")
+
+
 def _check_file(mapping: Mapping) -> None:
     file = mapping.file
     if file.header == "none" and not file.names:
         raise UsageError("a file without a header needs names", "file.names", "list its columns, in order")
     if file.delimiter not in ("whitespace", "tab") and len(file.delimiter) != 1:
         raise UsageError(f"{file.delimiter!r} is no delimiter", "file.delimiter", "give whitespace, tab or a character")
-    known = ("any", "parquet", "fits", "text", "ecsv", "votable")
+    known = ("any", "parquet", "fits", "text", "ecsv", "votable", "avro")
     if file.format not in known and not file.format.startswith("ascii."):
         advice = did_you_mean(file.format, (*known, "ascii.cds"))
         raise UsageError(f"unknown format {file.format!r}", "file.format", advice)
     if file.beside and file.format != "fits":
         raise UsageError("only a FITS file has tables beside each other", "file.beside", "leave it out")
+    if (file.packets is not None) != (file.format == "avro"):
+        todo = 'give both: format = "avro", and packets.records with the fields that hold detections'
+        raise UsageError("an avro file has packets, and no other has", "file.packets", todo)
+    if file.packets is not None and not file.packets.records:
+        raise UsageError("no field of the packets is named", "file.packets.records", "name those that hold detections")

@@ -9,15 +9,27 @@ from typing import Any
 
 from .mapping import Mapping, load_mapping, shipped_mappings
 from .mapping_keys import is_required
-from .mapping_rules import BesideRule, ColumnRule, CutRule, FileRule, MagnitudeRule, PhotcodeRule, TimeRule
+from .mapping_rules import (
+    BesideRule,
+    ColumnRule,
+    CutRule,
+    DifferenceRule,
+    FileRule,
+    MagnitudeRule,
+    PacketRule,
+    PhotcodeRule,
+    TimeRule,
+)
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("The file as a whole", Mapping),
     ("`[file]`", FileRule),
     ("`[[file.beside]]`", BesideRule),
+    ("`[file.packets]`", PacketRule),
     ("`[time]`", TimeRule),
     ("`[photcode]`", PhotcodeRule),
     ("`[[magnitudes]]`", MagnitudeRule),
+    ("`[difference]`", DifferenceRule),
     ("A column, in `[measurements]`, `[images]`, `[exposures]`, `magnitudes.columns` and `time.exptime`", ColumnRule),
     ("`[[cuts]]`", CutRule),
 )
@@ -40,6 +52,9 @@ RULES = """\
 |---|---|---|
 | too many or too few fields (text) | stops the file, or rejected | `wrong_field_count` |
 | a value that cannot be read, or too large an integer | stops the file, or rejected | `unreadable_COLUMN` |
+| a damaged or foreign packet of an archive | stops the file, or rejected | `unreadable_packet` |
+| a packet without the record that it is about | rejected | `no_FIELD` |
+| a record of a packet that is an upper limit, or was withdrawn | rejected | `upper_limit`, `withdrawn` |
 | NaN, infinity, a sentinel, a value beyond float32 | becomes NULL | nulled values |
 | an error below 0 (0 is kept, and gives no weight) | becomes NULL | nulled values |
 | an airmass below 1 or above 40, an exposure time below 0 | becomes NULL | nulled values |
@@ -54,14 +69,16 @@ RULES = """\
 | fails a cut | rejected | its `reason`, or `cut_COLUMN` |
 | fails a filter of `addstar` | rejected | `magnitude_error`, `photflags`, `window` |
 
-Rows of CMF, SMF and LDAC files that lie further beyond their chip than half its size are rejected too, as `off_chip`:
-psphot fits stars just off the edge, but astrometry says nothing far from it.
+Rows of CMF, SMF, LDAC and DAOPHOT files that lie further beyond their chip than half its size are rejected too, as
+`off_chip`: psphot fits stars just off the edge, but astrometry says nothing far from it.
 
 The first that applies is counted. With `[[magnitudes]]` a row makes one detection per photcode that has a magnitude or
 a flux; a row where none has any makes one of the first photcode with NULL magnitudes, because its position is a
 measurement too. They share `det_id` and position. A row is rejected only if it makes no detection at all.
 
-A file that gives fluxes and no magnitudes gets magnitudes made of them, where they are positive.
+A file that gives fluxes and no magnitudes gets magnitudes made of them, where they are positive. With `[difference]`
+fluxes are made of the magnitudes, with their sign. The magnitudes of negative ones become NULL, uncounted, since the
+flux holds the value; a magnitude without a sign is lost, and counted.
 
 ## What makes an image
 

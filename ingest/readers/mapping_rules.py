@@ -123,14 +123,40 @@ class BesideRule:
 
 
 @dataclass(frozen=True)
+class PacketRule:
+    """How alert packets in Avro hold detections: a row is one record of a packet."""
+
+    records: tuple[str, ...] = key(
+        many(text), "text or list",
+        "fields of a packet that hold detections, each a record or a list of records; the first is what the packet "
+        "is about, and a packet without it is rejected and counted as `no_FIELD`",
+    )  # fmt: skip
+    needs: str = key(
+        text, "text",
+        "field that every detection has: a record without it is an upper limit, rejected and counted as "
+        "`upper_limit`",
+        "",
+    )  # fmt: skip
+    withdrawn: str = key(
+        text, "text",
+        "field that a record has once it was declared invalid: it is rejected and counted as `withdrawn`",
+        "",
+    )  # fmt: skip
+    optional: tuple[str, ...] = key(
+        many(text), "text or list", "fields that packets of some versions lack: NULL there", ()
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class FileRule:
     """How to find the rows in the file."""
 
     format: str = key(
         text, "text",
-        "`parquet`, `fits`, `text` (delimited, streamed), `ecsv`, `votable`, or `ascii.NAME` with the name of an "
-        "astropy ASCII format (`ascii.cds`, `ascii.ipac`, `ascii.fixed_width` …; read whole); `any`: the one of these "
-        "that the file begins like, where text is `text` as described here, or an IPAC table",
+        "`parquet`, `fits`, `text` (delimited, streamed), `ecsv`, `votable`, `avro` (alert packets: container files, "
+        "or tar archives of them), or `ascii.NAME` with the name of an astropy ASCII format (`ascii.cds`, "
+        "`ascii.ipac`, `ascii.fixed_width` …; read whole); `any`: the one of these that the file begins like, but for "
+        "`avro`, where text is `text` as described here, or an IPAC table",
     )  # fmt: skip
     table: str | int | None = key(
         text_or_integer, "name or number",
@@ -158,9 +184,12 @@ class FileRule:
     )  # fmt: skip
     bad_rows: str = key(
         one_of("error", "reject"), "error or reject",
-        "what a row with too many or too few fields, or a value that cannot be read, does: stop the file, or be "
-        "rejected and counted",
+        "what a row with too many or too few fields, a value that cannot be read, or a damaged packet of an archive, "
+        "does: stop the file, or be rejected and counted",
         "error",
+    )  # fmt: skip
+    packets: PacketRule | None = key(
+        section(PacketRule), "table", "where the packets of an `avro` file hold detections", None
     )  # fmt: skip
     beside: tuple[BesideRule, ...] = key(
         many(section(BesideRule)), "list of tables",
@@ -204,7 +233,7 @@ class TimeRule:
     exptime: ColumnRule | None = key(column_rule, COLUMN_FORM, "exposure time, seconds", None)
     exptime_by_photcode: dict[str, float] = key(
         table_of(number), "table",
-        "exposure time of each photcode, seconds",
+        "exposure time of each photcode, seconds, where `exptime` gives none",
         dict,
     )  # fmt: skip
 
@@ -237,6 +266,20 @@ class MagnitudeRule:
         "columns of `measurements` that belong to this photcode: `inst_mag`, `inst_mag_err`, `inst_flux` …",
     )  # fmt: skip
     time: str = key(text, "text", "column of this photcode's own time, read as `[time]` says", "")
+
+
+@dataclass(frozen=True)
+class DifferenceRule:
+    """Magnitudes of difference images, which hold the sign of the flux in a column of its own.
+
+    Fluxes are made of them, with their sign; where it is negative, or absent, the magnitudes become NULL.
+    """
+
+    column: str = key(text, "text", "column of the file that holds the sign")
+    positive: tuple[str, ...] = key(
+        many(text), "text or list", "what it holds where the image is brighter than the reference"
+    )  # fmt: skip
+    negative: tuple[str, ...] = key(many(text), "text or list", "what it holds where the image is fainter")
 
 
 @dataclass(frozen=True)

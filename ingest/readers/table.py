@@ -95,6 +95,7 @@ def source_columns(mapping: Mapping) -> list[str]:
     names = [name for rule in rules for name in (rule.column, rule.only_with)]
     names += [mapping.det_id, *(cut.column for cut in mapping.cuts)]
     names += [mapping.photcode.column if mapping.photcode else "", *time_columns(mapping)]
+    names += [mapping.difference.column] if mapping.difference else []
     return list(dict.fromkeys(name for name in names if name))
 
 

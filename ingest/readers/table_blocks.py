@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ class Block:
     """Some consecutive rows of a file.
 
     `rows` has the columns asked for; `number` (N,) is each row's place in the file, from 0, refused rows included;
-    `line` (N,) its line where the file is text. `n_in` counts all rows, `refused` those left out, by reason.
+    `line` (N,) its line where the file is text, `packet` (N,) the packet that it came in. `n_in` counts all rows,
+    `refused` those left out, by reason.
     """
 
     rows: pa.Table
@@ -29,9 +30,12 @@ class Block:
     n_in: int
     line: np.ndarray | None = None
     refused: dict[str, int] | None = None
+    packet: Sequence[str] | None = None
 
     def place(self, row: int) -> str:
         """Say where a row of the block stands in the file."""
+        if self.packet is not None:
+            return f"{self.packet[row]} (row {self.number[row]})"
         return f"row {self.number[row]}" if self.line is None else f"line {self.line[row]}"
 
 

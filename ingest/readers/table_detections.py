@@ -18,8 +18,8 @@ from .interface import DetectionFilter
 from .mapping_rules import ColumnRule, MagnitudeRule
 from .table_columns import BlockColumns, arrays_of, floats, wrapped
 from .table_images import ImageColumns, Moments
-from .table_photometry import as_kept, magnitudes_of_fluxes
-from .table_rows import Plan, apply_cuts, exposure_times, moments_of, row_photcodes
+from .table_photometry import as_kept, magnitudes_of_fluxes, with_signs
+from .table_rows import Plan, apply_cuts, exposure_times, flux_signs, moments_of, row_photcodes
 from .table_values import converted
 
 PHOTOMETRY = ("inst_mag", "inst_flux")
@@ -27,6 +27,10 @@ PHOTOMETRY = ("inst_mag", "inst_flux")
 
 EXACT_IN_FLOATS = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 """Beyond this, a float of so many bits has no longer every whole number."""
+
+
+SIGNED = ("inst_mag", "inst_mag_err", "inst_ap_mag")
+"""Magnitudes, and their error, that a difference image has of negative fluxes too."""
 
 
 class NumbersSeen:
@@ -80,7 +84,8 @@ def detections_of(plan: Plan, columns: BlockColumns, images: ImageColumns) -> Bl
     shared |= _positions(columns, shared)
     shared["det_id"] = _numbers(plan, columns)
     apply_cuts(plan, columns)
-    bands = [_band(plan, columns, shared, i) for i in range(len(plan.mapping.bands))]
+    signs = flux_signs(plan, columns)
+    bands = [_band(plan, columns, shared, i, signs=signs) for i in range(len(plan.mapping.bands))]
     parts = []
     for band, wanted in zip(bands, _wanted(bands), strict=True):
         rows = np.flatnonzero(wanted & columns.kept & (band.trouble == ""))
@@ -133,7 +138,9 @@ def _numbers_of_text(plan: Plan, columns: BlockColumns) -> pa.Array:
     return columns.take(mapping.det_id, replace(values, unreadable=wrong), "text with digits")
 
 
-def _band(plan: Plan, columns: BlockColumns, shared: dict[str, pa.Array], number: int) -> _Band:
+def _band(
+    plan: Plan, columns: BlockColumns, shared: dict[str, pa.Array], number: int, *, signs: np.ndarray | None
+) -> _Band:
     """Return what the rows hold for one photcode."""
     rule = plan.mapping.bands[number]
     several = len(plan.mapping.bands) > 1
@@ -142,6 +149,8 @@ def _band(plan: Plan, columns: BlockColumns, shared: dict[str, pa.Array], number
     moments = moments_of(plan, columns, exptime, rule.time)
     own = {name: columns.value(MEASUREMENTS[name], r) for name, r in rule.columns.items()}
     found = _photometry(plan, shared | own, rule, exptime=exptime, zero_point=plan.zero_points[photcode])
+    if signs is not None:
+        found |= _signed(columns, found, signs)
     valued = np.zeros(len(columns), dtype=bool)
     for name in PHOTOMETRY:
         valued |= np.asarray(found[name].is_valid()) if name in found else False
@@ -166,6 +175,14 @@ def _photometry(
         kept["inst_mag"] = arrays_of(mag, MEASUREMENTS["inst_mag"])
         kept["inst_mag_err"] = arrays_of(mag_err, MEASUREMENTS["inst_mag_err"])
     return kept
+
+
+def _signed(columns: BlockColumns, found: dict[str, pa.Array], signs: np.ndarray) -> dict[str, pa.Array]:
+    """Return fluxes of the magnitudes, and the magnitudes that are left; those that lack a sign are counted as lost."""
+    given = {name: floats(found[name]) for name in SIGNED if name in found}
+    if "inst_mag" in given:
+        columns.n_nulled += int((np.isnan(signs) & np.isfinite(given["inst_mag"])).sum())
+    return {name: arrays_of(values, MEASUREMENTS[name]) for name, values in with_signs(given, signs).items()}
 
 
 def _filtered(found: dict[str, pa.Array], keep: DetectionFilter) -> np.ndarray:

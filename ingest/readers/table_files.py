@@ -1,4 +1,4 @@
-"""Tables in files, opened by format and read in blocks of Arrow rows: Parquet, FITS, delimited text, and astropy's.
+"""Tables in files, opened by format and read in blocks of Arrow rows: Parquet, FITS, text, Avro, and astropy's.
 
 A folder that is a HATS catalog is one table: its leaf files, one after another.
 """
@@ -21,6 +21,7 @@ from skydb.errors import DataError, SkydbError
 from .hats_folder import leaf_files
 from .mapping_rules import FileRule
 from .table_arrays import open_ascii, open_fits, open_votable
+from .table_avro import open_avro
 from .table_blocks import Block, TableFile, bare, found_columns, units_of
 from .table_ecsv import open_ecsv
 from .table_formats import format_of
@@ -39,6 +40,7 @@ def open_table(path: Path, rule: FileRule, columns: Iterable[str], *, rows: int)
     """
     openers: dict[str, Open] = {
         "parquet": _open_parquet, "fits": open_fits, "text": open_text, "ecsv": open_ecsv, "votable": open_votable,
+        "avro": open_avro,
     }  # fmt: skip
     wanted = tuple(dict.fromkeys(bare(name) for name in columns))
     if path.is_dir():

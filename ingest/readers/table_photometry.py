@@ -8,6 +8,7 @@ from skydb.calibration.photometric import AB_NJY, POGSON
 from skydb.errors import UsageError
 from skydb.schema.photcodes import Photcode
 
+from .detections import flux_of_magnitude
 from .mapping import Mapping
 from .mapping_rules import ColumnRule
 from .quantities import FLUXES, MAGNITUDES, PER_SECOND
@@ -48,6 +49,29 @@ def magnitudes_of_fluxes(flux: np.ndarray, flux_err: np.ndarray, *, zero_point: 
     """Return magnitudes and their errors for a file that gives fluxes only; NaN where the flux is not positive."""
     positive = np.where(flux > 0, flux, np.nan)
     return zero_point - 2.5 * np.log10(positive), POGSON * flux_err / positive
+
+
+def with_signs(columns: dict[str, np.ndarray], sign: np.ndarray) -> dict[str, np.ndarray]:
+    """Return magnitudes of difference images as fluxes with their sign; of magnitudes only those that are positive.
+
+    Parameters
+    ----------
+    columns : name → (N,) mag
+        `inst_mag`, `inst_mag_err` and `inst_ap_mag`, those that there are.
+    sign : (N,)
+        1, -1, or NaN for unknown: then nothing is left.
+    """
+    made = {name: np.where(sign > 0, values, np.nan) for name, values in columns.items()}
+    with np.errstate(over="ignore"):  # a flux beyond float32 is none, as everywhere
+        for mag, flux in (("inst_mag", "inst_flux"), ("inst_ap_mag", "inst_ap_flux")):
+            if mag not in columns:
+                continue
+            error = columns.get("inst_mag_err") if mag == "inst_mag" else None
+            counts = flux_of_magnitude(columns[mag], error)
+            made[flux] = sign * counts["inst_flux"]
+            if error is not None:
+                made["inst_flux_err"] = np.abs(sign) * counts["inst_flux_err"]
+    return made
 
 
 def check_calibrated(mapping: Mapping, photcodes: tuple[Photcode, ...]) -> None:

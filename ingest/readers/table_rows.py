@@ -18,7 +18,7 @@ from .table_columns import BlockColumns, floats
 from .table_images import Moments
 from .table_photometry import check_calibrated
 from .table_times import days_of, tai_and_utc_start
-from .table_values import converted
+from .table_values import Values, converted
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,21 @@ def row_photcodes(plan: Plan, columns: BlockColumns) -> np.ndarray:
     return codes
 
 
+def flux_signs(plan: Plan, columns: BlockColumns) -> np.ndarray | None:
+    """Return the sign of every row's flux (N,), NaN where the file has none; None where its magnitudes need none."""
+    rule = plan.mapping.difference
+    if rule is None:
+        return None
+    sign = {**dict.fromkeys(rule.positive, 1.0), **dict.fromkeys(rule.negative, -1.0)}
+    nulls = plan.mapping.file.nulls
+    words = converted(columns.source(rule.column), "string", nulls=nulls, sexagesimal=False, factor=1)
+    encoded = words.array.dictionary_encode()
+    found = np.array([sign.get(word, 0.0) for word in encoded.dictionary.to_pylist()] + [np.nan])
+    signs: np.ndarray = found[encoded.indices.fill_null(len(found) - 1).to_numpy(zero_copy_only=False)]
+    columns.take(rule.column, Values(words.array, signs == 0.0, words.n_nulled), "sign")
+    return signs
+
+
 def exposure_times(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
     """Return the exposure time (N,) of every row, s; NaN where none is known; one below 0 is none, and counted."""
     seconds = _given_exptime(plan, columns, photcode)
@@ -109,12 +124,13 @@ def exposure_times(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> n
 
 def _given_exptime(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
     rule = plan.mapping.time
+    seconds = np.full(len(columns), np.nan)
+    if rule.exptime is not None:
+        seconds = floats(columns.value(IMAGES["exptime"], rule.exptime))
     if rule.exptime_by_photcode:
-        seconds = np.array([rule.exptime_by_photcode.get(code.name, np.nan) for code in plan.photcodes])
-        return np.asarray(seconds[photcode], dtype=float)
-    if rule.exptime is None:
-        return np.full(len(columns), np.nan)
-    return floats(columns.value(IMAGES["exptime"], rule.exptime))
+        nominal = np.array([rule.exptime_by_photcode.get(code.name, np.nan) for code in plan.photcodes])
+        seconds = np.where(np.isnan(seconds), nominal[photcode], seconds)
+    return seconds
 
 
 def moments_of(plan: Plan, columns: BlockColumns, exptime: np.ndarray, column: str = "") -> Moments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ name = "X.g"
 ra_raw = "ra"
 dec_raw = "dec"
 """
+SIGN = '[difference]\ncolumn = "s"\npositive = "t"\nnegative = ["f"]\n'
 BAND_G = '[[photcodes]]\nname = "g"\nkind = "SEC"\n'
 
 
@@ -43,6 +44,16 @@ def write(tmp_path: Path):
         return path
 
     return to_file
+
+
+def test_mapping_has_the_keys_of_the_one_it_is_based_on_but_for_its_own(write):
+    text = 'based_on = "decam_elais"\nname = "mine"\n[photcode]\nothers = "reject"\n[measurements]\nx = "x"\n'
+    mapping, base = load_mapping(write(text)), load_mapping("decam_elais")
+    assert (mapping.name, mapping.based_on) == ("mine", "decam_elais")
+    assert mapping.photcode == replace(base.photcode, others="reject")
+    assert mapping.measurements == {**base.measurements, "x": mapping.measurements["x"]}
+    assert (mapping.file, mapping.time, mapping.photcodes) == (base.file, base.time, base.photcodes)
+    assert load_mapping(write('based_on = "decam_elais"\nname = "m"\nphotcodes = []\n')).photcodes == ()
 
 
 def test_minimal_mapping_is_accepted(write):
@@ -90,6 +101,14 @@ REFUSED = {
     "unknown photcode column": (PLAIN + '[[photcodes]]\nname = "g"\nkind = "SEC"\nzero_point = 1\n', r"no column 'zero_point'; did you mean 'zero_point_mmag'"),
     "unknown photcode kind": (PLAIN + '[[photcodes]]\nname = "g"\nkind = "SECC"\n', r"'SECC' is no kind of photcode"),
     "no TOML": ("name = \n", r"not a TOML file"),
+    "based on none": ('based_on = "ztf_alert"\nname = "m"\n', r"based_on: no mapping named 'ztf_alert' comes with skydb; did you mean 'ztf_alerts'\?"),
+    "based on a number": ("based_on = 3\n", r"based_on: a text is wanted, not 3"),
+    "packets of a text file": (PLAIN.replace("[time]", 'packets = { records = "a" }\n[time]'), r"an avro file has packets, and no other"),
+    "avro without packets": (PLAIN.replace('"text"', '"avro"'), r'give both: format = "avro", and packets\.records'),
+    "packets without records": (PLAIN.replace('"text"', '"avro"\npackets = { records = [] }'), r"no field of the packets is named"),
+    "a sign and no magnitude": (PLAIN + SIGN, r"there are no magnitudes to give a sign"),
+    "a sign and a flux": (PLAIN + 'inst_mag = "m"\ninst_flux = "f"\n' + SIGN, r"inst_flux is mapped, and would be made of inst_mag"),
+    "one sign for both": (PLAIN + 'inst_mag = "m"\n' + SIGN.replace('"f"', '"t"'), r"a value stands for both signs"),
 }  # fmt: skip
 
 

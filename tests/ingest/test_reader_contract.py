@@ -11,8 +11,11 @@ from skydb.errors import DataError, UsageError
 from skydb.ingest.readers import reader_for
 from skydb.ingest.readers.interface import CHUNK_ROWS, DetectionFilter, ReadRequest
 from skydb.ingest.readers.mapping import load_mapping
+from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES, MEASUREMENTS
+from tests.ingest.alert_packets import candidate, container, ztf_packet
 from tests.ingest.catalog_files import PHOTCODES, Chip, rows, sources, write_cmf, write_ldac, write_smf
+from tests.ingest.test_daophot import als, header
 
 KEYS = ("image_id", "det_id", "code", "mjd", "ra_raw", "dec_raw")
 MAPPING = """
@@ -76,6 +79,14 @@ def ldac(folder):
     return Case("ldac", write_ldac(folder / "a.ldac", [({}, table)]), ReadRequest(PHOTCODES, "CAM.r"), 30)
 
 
+def daophot(folder):
+    errors = np.full(40, 0.1)
+    mark_errors(errors)
+    stars = [(i if i != 9 else 8, 20.0 * i, 15.0 * i, 99.999 if i == 5 else 12.0, errors[i], 50.0) for i in range(40)]
+    header(folder)
+    return Case("daophot", als(folder, stars), ReadRequest(PHOTCODES), 40)
+
+
 def table(folder):
     rng = np.random.default_rng(1)
     columns = {
@@ -90,7 +101,19 @@ def table(folder):
     return Case("table", folder / "a.fits", ReadRequest(PHOTCODES, mapping=load_mapping(folder / "test.toml")), 60)
 
 
-@pytest.fixture(params=[smf, cmf, ldac, table], ids=lambda make: make.__name__)
+def alerts(folder):
+    errors = np.full(50, 0.1)
+    mark_errors(errors)
+    found = [candidate(i, ra=i / 10, sigmapsf=errors[i], fid=1 + i % 3) for i in range(50)]
+    found[3]["ra"], found[5]["candid"] = np.nan, 2
+    packets = [ztf_packet(None), *(ztf_packet(one) for one in found)]
+    path = folder / "a.avro"
+    path.write_bytes(container(packets))
+    mapping = load_mapping("ztf_alerts")
+    return Case("table", path, ReadRequest(Photcodes(mapping.photcodes), mapping=mapping), 51)
+
+
+@pytest.fixture(params=[smf, cmf, ldac, daophot, table, alerts], ids=lambda make: make.__name__)
 def case(request, tmp_path):
     return request.param(tmp_path)
 
