@@ -36,8 +36,9 @@ def addstar(
     photcode: str | None = None, mapping: Mapping | str | PathLike[str] | None = None,
     radius_arcsec: float | None = None, keep: DetectionFilter | None = None, association: str = "one-to-one",
     only_match: bool = False, existing_cells: bool = False, keep_order: bool = False, defer: bool = False,
-    compact: bool = True, dry_run: bool = False, quarantine: str | PathLike[str] | None = None,
-    workers: Workers = None, cluster: object = None, progress: StepProgress | None = None,
+    compact: bool = True, replace_images: bool = False, dry_run: bool = False,
+    quarantine: str | PathLike[str] | None = None, workers: Workers = None, cluster: object = None,
+    progress: StepProgress | None = None,
 ) -> AddstarReport:  # fmt: skip
     """Ingest files: associate their detections with objects, store measurements and images, refresh means.
 
@@ -73,6 +74,9 @@ def addstar(
         Leave the refresh of derived tables to `skydb refresh`.
     compact
         Split cells over their limit and fold deltas afterwards.
+    replace_images
+        An image that another file brought before is deleted first, in a commit of its own; else its new file is
+        refused.
     dry_run
         Read and associate, and say what would become of the files, but store nothing. A call that takes several
         batches is told what each batch alone would do.
@@ -101,6 +105,8 @@ def addstar(
     opened = db if isinstance(db, Database) else database.open(db)
     table = load_mapping(mapping) if isinstance(mapping, str | PathLike) else mapping
     names = _names(files, table)
+    if replace_images and dry_run:
+        raise UsageError("replacing images cannot be tried without doing it", "dry_run", "leave one of them out")
     options = AddstarOptions(
         photcode=photcode,
         mapping=table,
@@ -113,6 +119,7 @@ def addstar(
         only_match=only_match,
         existing_cells=existing_cells,
         dry_run=dry_run,
+        replace=replace_images,
     )
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
     executor = executor_of(opened, workers, cluster)

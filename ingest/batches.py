@@ -7,7 +7,9 @@ stored on top of the newest snapshot (`storing`); if another writer comes first,
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from .job import Job
 from .readers import reader_for
 from .readers.hats_folder import files_of
 from .readers.interface import ReadRequest
+from .replacing import take_out
 from .report import AddstarReport, FileReport
 from .routing import InputFile, RoutedBatch, RouteTask, group_files, route_files
 from .storing import store_batch
@@ -144,7 +147,10 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
             routed = tuple(executor.map(route_files, tasks, progress=progress))
         batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
         reached("addstar.read")
+        replaced = take_out(job, batch) if job.options.replace else Counter[int]()
         root = job.db.root
-        return until_committed(
+        reports = until_committed(
             root, partial(store_batch, job, batch), after_conflict=partial(drop_uncommitted, root, place.path)
         )
+        names = {file.number: file.path for file in files}
+        return reports | {names[n]: replace(reports[names[n]], n_replaced=count) for n, count in replaced.items()}

@@ -29,6 +29,7 @@ class AddstarOptions:
     only_match: bool = False
     existing_cells: bool = False
     dry_run: bool = False
+    replace: bool = False
 
     def words(self) -> list[str]:
         """Return the options of the command line that does the same; a window of pixels has none there."""
@@ -42,7 +43,7 @@ class AddstarOptions:
         }  # fmt: skip
         flags = {
             "--keep-order": self.keep_order, "--defer": self.defer, "--only-match": self.only_match,
-            "--existing-cells": self.existing_cells,
+            "--existing-cells": self.existing_cells, "--replace": self.replace,
         }  # fmt: skip
         words = [word for name, value in valued.items() if value for word in (name, value)]
         return words + [name for name, is_set in flags.items() if is_set]

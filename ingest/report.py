@@ -16,7 +16,7 @@ class FileReport:
     3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected + n_there; `n_there` counts rows of
     images that are there already, where the others of the file had been deleted. `companions` are rows of declared
     tables that came with the measurements: by table how many the file has ("in"), were "stored", and why others not.
-    `quarantined` is where a file that failed was moved to.
+    `quarantined` is where a file that failed was moved to; `n_replaced` counts images that took the place of others.
     """
 
     file: str
@@ -34,6 +34,7 @@ class FileReport:
     n_there: int = 0
     companions: dict[str, dict[str, int]] = field(default_factory=dict)
     quarantined: str | None = None
+    n_replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ class AddstarReport:
             lines.append("rejected: " + ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())))
         if self.count("n_nulled"):
             lines.append(f"values that became NULL: {self.count('n_nulled')}")
+        if self.count("n_replaced"):
+            lines.append(f"images that replaced others: {self.count('n_replaced')}")
         lines += [f"with them, {name}: {_sum_of(counts)}" for name, counts in self._companions().items()]
         lines.append("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
         lines += [f"failed: {_with_name(f)}" for f in self.with_status("failed")]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
               help="Reject detections with any of these photflags, such as 0x1800.")  # fmt: skip
 @click.option("--only-match", is_flag=True, help="Found no objects: reject detections that match none.")
 @click.option("--existing-cells", is_flag=True, help="Reject detections outside the cells that hold objects already.")
+@click.option("--replace", "replace_images", is_flag=True,
+              help="Delete images that come again from other files; else the new files are refused.")  # fmt: skip
 @click.option("--keep-order", is_flag=True, help="Associate files as listed, not by start time.")
 @click.option("--defer", is_flag=True, help="Leave the refresh of means to `skydb refresh`.")
 @click.option("--dry-run", is_flag=True, help="Say what would become of the files, and store nothing.")
@@ -56,8 +58,9 @@ if TYPE_CHECKING:
 def command(
     db: str, files: tuple[str, ...], photcode: str | None, mapping: str | None, survey: str | None,
     radius: str | None, association: str, max_mag_err: float | None, exclude_photflags: int, only_match: bool,
-    existing_cells: bool, keep_order: bool, defer: bool, dry_run: bool, quarantine: str | None, watching: bool,
-    pattern: str, every: float, workers: int | None, cluster: str | None, as_json: bool,
+    existing_cells: bool, replace_images: bool, keep_order: bool, defer: bool, dry_run: bool,
+    quarantine: str | None, watching: bool, pattern: str, every: float, workers: int | None, cluster: str | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Ingest FILES into DB: associate detections with objects, store measurements and images, refresh means.
 
@@ -80,7 +83,8 @@ def command(
             return addstar(
                 db, paths, photcode=photcode, mapping=mapping or survey, radius_arcsec=radius_arcsec,
                 keep=DetectionFilter(max_mag_err=max_mag_err, exclude_photflags=exclude_photflags),
-                association=association, only_match=only_match, existing_cells=existing_cells, keep_order=keep_order,
+                association=association, only_match=only_match, existing_cells=existing_cells,
+                replace_images=replace_images, keep_order=keep_order,
                 defer=defer, dry_run=dry_run, quarantine=quarantine, workers=workers, cluster=cluster, progress=show,
             )  # fmt: skip
 
