@@ -23,7 +23,7 @@ def image_key(
 
     Parameters
     ----------
-    kind : chip, stack, warp or reference
+    kind : chip, stack, warp, diff or reference
     utc_start : d
         Modified Julian date, UTC, of the start; it counts to the millisecond. None where there is no time.
     photcode : name of the photcode
