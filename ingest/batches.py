@@ -7,10 +7,11 @@ stored on top of the newest snapshot (`storing`); if another writer comes first,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from skydb.errors import UsageError
+from skydb.errors import SkydbError, UsageError
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
@@ -21,6 +22,7 @@ from skydb.store.scratch import scratch
 
 from .job import Job
 from .readers import reader_for
+from .readers.dvo.reader import digest_of_database
 from .readers.interface import ReadRequest
 from .report import AddstarReport, FileReport
 from .routing import InputFile, RoutedBatch, RouteTask, group_files, route_files
@@ -60,17 +62,17 @@ def _examine(
     reports: dict[str, FileReport] = {}
     todo = list(dict.fromkeys(paths))
     executor = job.executor_of(sum(map(_size, todo)) / DIGEST_BYTES_PER_SECOND)
-    digested = list(executor.map(_digest, todo, progress=progress))
-    logged = logged_files(job.db.snapshot(), {digest for digest, _, _ in digested})
+    digested = list(executor.map(_digest_of_database if job.options.dvo else _digest, todo, progress=progress))
+    logged = logged_files(job.db.snapshot(), {found.digest for found in digested})
     known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
-    for path, (digest, size, error) in zip(todo, digested, strict=True):
-        if error is not None:
-            reports[path] = FileReport(path, "failed", error=error, exit_code=UsageError.exit_code)
-        elif digest in known:
+    for path, found in zip(todo, digested, strict=True):
+        if found.error is not None:
+            reports[path] = FileReport(path, "failed", error=found.error, exit_code=found.exit_code)
+        elif found.digest in known:
             reports[path] = FileReport(path, "known")
         else:
-            known[digest] = path
-            inputs.append(InputFile(len(inputs), path, digest, size))
+            known[found.digest] = path
+            inputs.append(InputFile(len(inputs), path, found.digest, found.bytes))
     return inputs, reports
 
 
@@ -82,13 +84,31 @@ def _size(path: str) -> int:
         return 0
 
 
-def _digest(path: str) -> tuple[str, int, str | None]:
-    """Return (digest, bytes, error) of a file."""
+@dataclass(frozen=True)
+class _Digested:
+    """The digest and the bytes of a file's content, or what is wrong with it, and who has to act."""
+
+    digest: str = ""
+    bytes: int = 0
+    error: str | None = None
+    exit_code: int = 0
+
+
+def _digest(path: str) -> _Digested:
     target = Path(path)
     try:
-        return digest_of(target), target.stat().st_size, None
+        return _Digested(digest_of(target), target.stat().st_size)
     except OSError as error:
-        return "", 0, str(UsageError(f"cannot be opened: {error.strerror}", path, "check the path"))
+        found = UsageError(f"cannot be opened: {error.strerror}", path, "check the path")
+        return _Digested(error=str(found), exit_code=found.exit_code)
+
+
+def _digest_of_database(catdir: str) -> _Digested:
+    """Return the digest of a DVO database, all its files together."""
+    try:
+        return _Digested(*digest_of_database(Path(catdir)))
+    except SkydbError as error:
+        return _Digested(error=str(error), exit_code=error.exit_code)
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:

@@ -16,7 +16,7 @@ from .readers.mapping import Mapping
 
 @dataclass(frozen=True)
 class AddstarOptions:
-    """How an ingest runs; see `addstar`."""
+    """How an ingest runs; see `addstar`. `dvo`: its files are folders of DVO databases, see `import_dvo`."""
 
     photcode: str | None = None
     mapping: Mapping | None = None
@@ -26,6 +26,7 @@ class AddstarOptions:
     keep_order: bool = False
     defer: bool = False
     compact: bool = True
+    dvo: bool = False
 
     def words(self) -> list[str]:
         """Return the options of the command line that does the same; a window of pixels has none there."""
@@ -69,4 +70,4 @@ class Job:
     def request(self, snapshot: Snapshot) -> ReadRequest:
         """Return what the readers need to know."""
         options = self.options
-        return ReadRequest(self.photcodes(snapshot), options.photcode, options.mapping, options.keep)
+        return ReadRequest(self.photcodes(snapshot), options.photcode, options.mapping, options.keep, options.dvo)

@@ -16,6 +16,8 @@ HEAD_BYTES = 2880
 def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     """Return the reader of a file; a request with a mapping means a table, whatever the file looks like.
 
+    One for DVO means the folder of a DVO database.
+
     Raises
     ------
     UsageError
@@ -24,6 +26,10 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
         The file is of no format that is known.
     """
     path = Path(path)
+    if request.dvo:
+        from .dvo.reader import DvoReader
+
+        return DvoReader()
     head = _head(path)
     for reader in _readers(request):
         if reader.recognises(path, head, request):
@@ -49,7 +55,8 @@ def _readers(request: ReadRequest) -> list[Reader]:
 
 def _head(path: Path) -> bytes:
     if path.is_dir():
-        raise UsageError("a directory is no catalog", str(path), "give its files")
+        raise UsageError("a directory is no catalog", str(path),
+                         "give its files; the folder of a DVO database comes with `skydb import-dvo`")
     try:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)

@@ -39,12 +39,13 @@ class DetectionFilter:
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What the caller knows about the files that it asks to read."""
+    """What the caller knows about the files that it asks to read; `dvo`: they are folders of DVO databases."""
 
     photcodes: Photcodes
     photcode: str | None = None
     mapping: Mapping | None = None
     keep: DetectionFilter = field(default_factory=DetectionFilter)
+    dvo: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Chunk:
     rejected: dict[str, int]
     n_nulled: int = 0
 
+
+MOST_SURVEYS = 64
+"""Reference surveys of one call at most: association keeps a bit for each."""
 
 LARGEST_AIRMASS = 40.0
 """That of the horizon. A larger airmass, or one below 1, is no airmass: it counts as absent."""
