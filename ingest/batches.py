@@ -99,7 +99,8 @@ def _digest(path: str) -> _Digested:
     try:
         return _Digested(digest_of(target), target.stat().st_size)
     except OSError as error:
-        found = UsageError(f"cannot be opened: {error.strerror}", path, "check the path")
+        todo = "give its files, or `skydb import-dvo` a DVO database's" if target.is_dir() else "check the path"
+        found = UsageError(f"cannot be opened: {error.strerror}", path, todo)
         return _Digested(error=str(found), exit_code=found.exit_code)
 
 

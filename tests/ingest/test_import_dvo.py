@@ -270,10 +270,22 @@ def test_image_whose_astrometry_is_elsewhere_has_the_positions_of_dvo(survey, tm
     of_map = rows["image_id"].to_numpy() == own["image_id"]
     assert (apart[of_map] == 0).all()
     assert apart[~of_map].max() == pytest.approx(1e-3, abs=1e-9)
+    known = table(db, "SELECT image_id, astrometry FROM images")
+    assert known.filter(pc.is_null(known["astrometry"]))["image_id"].to_pylist() == [own["image_id"]]
 
 
-def test_chip_without_a_parent_takes_the_exposure_of_its_time(survey, tmp_path):
-    for number, parents in enumerate((0, -1)):
+def test_row_without_pixels_has_the_position_of_dvo(survey, tmp_path):
+    def forget(rows):
+        rows["X_CCD"][0] = np.nan
+
+    db, report = imported(tmp_path, with_region(survey.dvo, forget))
+    assert report.ingest.files[0].reasons == {}
+    (row,) = table(db, "SELECT * FROM measurements WHERE x IS NULL").to_pylist()
+    assert (row["ra_raw"], row["dec_raw"]) == (row["file_ra"], row["file_dec"])
+
+
+def test_chip_without_a_good_parent_takes_the_exposure_of_its_time(survey, tmp_path):
+    for number, parents in enumerate((0, -1, 4, 2)):  # none, none, that of another night, a chip
         images = survey.dvo.images.copy()
         images["PARENT_ID"] = parents
         db, report = imported(tmp_path / str(number), replace(survey.dvo, images=images))
@@ -285,8 +297,20 @@ def test_chip_of_one_of_two_exposures_that_began_together_is_not_guessed(survey,
     images = np.concatenate([survey.dvo.images, survey.dvo.images[:1]])
     images["PARENT_ID"] = 0
     images["IMAGE_ID"][-1] = 99
-    _, report = imported(tmp_path, replace(survey.dvo, images=images))
+    _, report = imported(tmp_path / "none", replace(survey.dvo, images=images))
     assert report.ingest.files[0].reasons == {"bad_image": 80}
+    images["PARENT_ID"] = [*survey.dvo.images["PARENT_ID"].tolist(), 0]
+    _, report = imported(tmp_path / "named", replace(survey.dvo, images=images))
+    assert report.ingest.files[0].reasons == {}
+
+
+@pytest.mark.parametrize("column", ["TZERO", "NX", "EXPTIME", "CDELT1", "PC1_1"])
+def test_image_without_what_it_needs_is_bad(survey, tmp_path, column):
+    images = survey.dvo.images.copy()
+    images[column][1] = np.nan if column == "EXPTIME" else 0
+    db, report = imported(tmp_path, replace(survey.dvo, images=images))
+    assert report.ingest.files[0].reasons == {"bad_image": 40}
+    assert table(db, "SELECT count(*) AS n FROM images")["n"][0].as_py() == 5
 
 
 def reference_rows(photcode, ra, dec, mag, time=0):

@@ -144,6 +144,8 @@ class DvoMeasurements:
             header = self.images.header(row, self.request, self._siblings.get(exposure))
         except SkydbError:
             return None
+        if self.images.needs_more(row):
+            header.row["astrometry"] = None  # half of it would mislead
         if len(self._siblings) > IMAGES_AT_HAND:
             self._siblings.clear()
         self._siblings.setdefault(exposure, header)

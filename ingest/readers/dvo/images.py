@@ -1,7 +1,7 @@
 """The images of a DVO database (Images.dat): each row says what the header of an image would.
 
-A chip of a mosaic (CTYPE -WRP) names the row of its exposure (-DIS) by PARENT_ID; where it names none, that is the
-first exposure that starts between its own start and end, which is DVO's rule.
+The exposure (CTYPE -DIS) of a chip of a mosaic (-WRP) starts between the chip's start and end, which is DVO's own rule:
+of several, the one that PARENT_ID names, else the first. A PARENT_ID that names another is stale.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from .tables import Columns, DvoColumn, DvoTable, open_table
 
 NOMINAL_ZERO_POINT = 25.0
 """Mag: what DVO adds to instrumental magnitudes (ZERO_PT), unless the header of the image table says otherwise."""
-NO_PARENT = (0, 2**32 - 1)
 OFFSET_MAP = -1
 """NPOLYTERMS of an image whose pixels are first moved by a map that is kept elsewhere."""
 LARGEST_BYTE = 255
@@ -91,6 +90,7 @@ class DvoImages:
     def first_start(self) -> float:
         """Return when the first image began, UTC as modified Julian date; NaN where there is none."""
         starts = self.table.values("TZERO")[~self.is_exposure]
+        starts = starts[starts > 0]
         return float(UNIX_ZERO_MJD + starts.min() / SECONDS_PER_DAY) if len(starts) else float("nan")
 
     def needs_more(self, row: int) -> bool:
@@ -114,7 +114,7 @@ class DvoImages:
             parent = self._parent(row)
             if parent < 0:
                 raise DataError("its exposure is not in the table", where, "restore the image table")
-            exposure = _header(self._astrometry(parent) | {"TZERO": self._value("TZERO", parent), "OBS_ID": file})
+            exposure = _header(self._astrometry(parent) | {"TZERO": self._id("TZERO", parent), "OBS_ID": file})
         own = self._astrometry(row) | self._cards(row, request) | {"OBS_ID": file}
         source = ImageSource(
             _header(own), exposure, self._text("NAME", row), where, self._value("NSTAR", row), chip=chip
@@ -126,17 +126,16 @@ class DvoImages:
         return self._parent(row) if self._ctype(row).endswith("-WRP") else row
 
     def _parent(self, row: int) -> int:
-        number = self._value("PARENT_ID", row) if "PARENT_ID" in self.table else 0
-        if number not in NO_PARENT:
-            found = int(self.rows_of(np.array([number]))[0])
-            return found if found >= 0 and self.is_exposure[found] else -1
         starts, rows = self._exposure_starts
-        start, exptime = self._value("TZERO", row), self._value("EXPTIME", row)
-        at = int(np.searchsorted(starts, start))
-        if at == len(starts) or starts[at] > start + (int(exptime) if exptime > 0 else 0):
+        start, exptime = self._value("TZERO", row), self._number("EXPTIME", row) or 0.0
+        first, last = np.searchsorted(starts, start), np.searchsorted(starts, start + max(exptime, 0.0), side="right")
+        if first == last:
             return -1
-        alone = at + 1 == len(starts) or starts[at + 1] != starts[at]
-        return int(rows[at]) if alone else -1  # of two cameras that began in one second, neither is taken
+        named = self.rows_of(np.array([self._value("PARENT_ID", row)]))[0] if "PARENT_ID" in self.table else -1
+        if named in rows[first:last]:
+            return int(named)
+        alone = first + 1 == last or starts[first + 1] != starts[first]
+        return int(rows[first]) if alone else -1  # of two cameras that began in one second, neither is taken
 
     @cached_property
     def _exposure_starts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -155,7 +154,7 @@ class DvoImages:
         located = not (sidereal in (None, 0.0) and latitude in (None, 0.0))
         stars = self._number("N_FIT_ASTROM", row)
         cards: dict[str, Value] = {
-            "TZERO": self._value("TZERO", row), "EXPTIME": self._value("EXPTIME", row), "PHOTCODE": code.name,
+            "TZERO": self._id("TZERO", row), "EXPTIME": self._value("EXPTIME", row), "PHOTCODE": code.name,
             "IMNAXIS1": self._value("NX", row), "IMNAXIS2": self._value("NY", row),
             "AIRMASS": self._number("SECZ", row), "ST": sidereal if located else None,
             "LATITUDE": latitude if located else None,
@@ -207,6 +206,7 @@ class DvoImages:
         return value if 0 < value < LARGEST_BYTE else None
 
     def _id(self, name: str, row: int) -> int | None:
+        """A number, None for 0: not given."""
         return (self._value(name, row) or None) if name in self.table else None
 
 
