@@ -1,5 +1,6 @@
 """DVO's tables as files: layouts, versions, hosts, photcodes, and what is refused."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,25 @@ def test_truncated_table_is_refused_and_named(survey, tmp_path, name, packed):
     for size in (len(content) - 2880, 2880 + 80, 100, 0):
         (catdir / name).write_bytes(content[:size])
         assert name in refused(catdir)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_damaged_files_give_rows_or_an_error_of_skydb(survey, tmp_path, packed):
+    catdir = survey.dvo.write(tmp_path / "catdir", packed=packed)
+    rng = np.random.default_rng(7)
+    names = ["Images.dat", "SkyTable.fits", f"{NAMES[0]}.cpt", f"{NAMES[0]}.cpm"]
+    for _ in range(100):
+        path = catdir / names[rng.integers(len(names))]
+        content = path.read_bytes()
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), rng.integers(1, 200)):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        with suppress(DataError):
+            for chunk in chunks(catdir):
+                check_chunk(chunk)
+                assert chunk.n_in == chunk.detections.num_rows + sum(chunk.rejected.values())
+        path.write_bytes(content)
 
 
 def test_import_of_a_damaged_database_changes_nothing(catdir, tmp_path):

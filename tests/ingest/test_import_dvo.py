@@ -13,7 +13,7 @@ from skydb.photcodes import add_photcodes
 from skydb.schema.photcodes import Photcode, Photcodes, read_photcodes_text
 from skydb.tools.cli import main
 from tests.ingest import dvo_files
-from tests.ingest.catalog_files import PHOTCODES
+from tests.ingest.catalog_files import CHIP, PHOTCODES, TAN
 from tests.ingest.dvo_files import DvoDatabase, as_signed, empty_rows
 from tests.ingest.dvo_surveys import NAMES, dvo_of, make_survey
 
@@ -242,6 +242,29 @@ def test_magnitudes_without_a_time_have_that_of_the_image(survey, of_dvo, tmp_pa
     bright = np.isfinite(floats(others, "inst_mag"))
     for name in ("inst_flux", "inst_flux_err"):
         assert np.allclose(floats(rows, name)[bright], floats(others, name)[bright], rtol=1e-5, atol=0), name
+
+
+def test_magnitudes_are_those_of_the_worked_example(tmp_path):
+    """PSF_INST_MAG -10, 43 s, C 24563, K -0.147, airmass 1.2, ZPT_OBS 24.50: DVO's formulae, without Mflat."""
+    cards = CHIP | TAN | {"EXPTIME": 43.0, "AIRMASS": 1.2}
+    images = dvo_files.image_row(cards, number=1, name="/data/x0.cmf", tzero=1409464800, photcode=100, n_stars=1,
+                                 mcal=0.063, mcal_err=0.01)  # fmt: skip
+    rows = empty_rows(dvo_files.MEASURE, 1)
+    given = {"MAG": 19.083671, "MAG_ERR": 0.01, "M_TIME": 4.083671, "FLUX_PSF": 232.5581, "AIRMASS": 1.2, "X_CCD": 500,
+             "Y_CCD": 400, "IMAGE_ID": 1, "PHOTCODE": 100}  # fmt: skip
+    for name, value in given.items():
+        rows[name] = value
+    dvo = DvoDatabase(dvo_files.photcode_rows(PHOTCODES), images, {NAMES[0]: rows},
+                      {NAMES[0]: empty_rows(dvo_files.AVERAGE, 1)})  # fmt: skip
+    db, _ = imported(tmp_path, dvo)
+    (row,) = table(db, BY_KEY).to_pylist()
+    assert row["inst_mag"] == pytest.approx(-10.0, abs=2e-6)
+    assert row["mag"] == pytest.approx(18.617271 - 0.063, abs=2e-6)
+    assert row["flux"] == pytest.approx(1.38769e-4 * 1e9 * 10 ** (-0.4 * 0.010), rel=1e-5)  # 1.38769e-4 Jy has Mflat
+    (image,) = table(db, "SELECT * FROM images").to_pylist()
+    assert (image["name"], image["chip"], image["kind"]) == ("/data/x0.cmf", None, "chip")
+    assert (row["ra_raw"], row["dec_raw"]) == (pytest.approx(10.0), pytest.approx(-20.0))
+    assert table(db, "SELECT name FROM exposures")["name"].to_pylist() == ["x0"]
 
 
 def test_image_without_a_solved_zero_point_has_the_nominal_one(survey, tmp_path):
