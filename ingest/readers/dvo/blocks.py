@@ -137,6 +137,7 @@ class DvoMeasurements:
         except UsageError:
             return None
 
+    @np.errstate(all="ignore")
     def _read_header(self, row: int) -> ImageHeader | None:
         """What a row of the image table says; None where it cannot be used, or is the same image as another."""
         exposure = self.images.exposure_of(row)
@@ -151,6 +152,7 @@ class DvoMeasurements:
         self._siblings.setdefault(exposure, header)
         return header if self._rows_of_id.setdefault(header.image_id, row) == row else None
 
+    @np.errstate(all="ignore")
     def _block(self, found: _Rows) -> Block:
         fine = found.wrong == 0
         rejected = {REASONS[k]: int(n) for k, n in enumerate(np.bincount(found.wrong)) if k and n}
@@ -200,9 +202,8 @@ class DvoMeasurements:
         header = self._header(row)
         assert header is not None  # rows of other images were rejected
         own = header.model.pixel_to_sky(x, y)
-        with np.errstate(invalid="ignore"):
-            stored = np.isnan(own[0]) | self.images.needs_more(row)
-            placed = np.where(stored, ra % 360.0, own[0]), np.where(stored, dec, own[1])
+        stored = np.isnan(own[0]) | self.images.needs_more(row)
+        placed = np.where(stored, ra % 360.0, own[0]), np.where(stored, dec, own[1])
         return Part(header, x, y, np.zeros(len(x), dtype=bool), placed)
 
     def _of_catalogs(self, found: _Rows, which: Ints) -> _Part:
@@ -210,8 +211,7 @@ class DvoMeasurements:
         if not len(which):
             return _NO_PART
         ra, dec = (found.table.numbers(name, found.rows)[which] for name in ("RA", "DEC"))
-        with np.errstate(invalid="ignore"):
-            placed = np.isfinite(ra) & (np.abs(dec) <= 90.0)
+        placed = np.isfinite(ra) & (np.abs(dec) <= 90.0)
         order = which[placed]
         codes, place = np.unique(found.codes[order], return_inverse=True)
         new = [self._reference(code) for code in codes.tolist() if code not in self._references]

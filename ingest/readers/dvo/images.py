@@ -116,10 +116,12 @@ class DvoImages:
                 raise DataError("its exposure is not in the table", where, "restore the image table")
             exposure = _header(self._astrometry(parent) | {"TZERO": self._id("TZERO", parent), "OBS_ID": file})
         own = self._astrometry(row) | self._cards(row, request) | {"OBS_ID": file}
-        source = ImageSource(
-            _header(own), exposure, self._text("NAME", row), where, self._value("NSTAR", row), chip=chip
-        )
-        return read_image_header(source, request, sibling)
+        n_stars = self._value("NSTAR", row)
+        source = ImageSource(_header(own), exposure, self._text("NAME", row), where, n_stars, chip=chip)
+        header = read_image_header(source, request, sibling)
+        if n_stars >= 2**31:
+            header.row["n_detections"] = None
+        return header
 
     def exposure_of(self, row: int) -> int:
         """Return the row of a mosaic chip's exposure, -1 if it is not there; of an image that stands alone, its own."""

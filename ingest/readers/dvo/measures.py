@@ -123,7 +123,6 @@ def _counts(name: str, given: list[Floats], offset: Floats, exptime: Floats) -> 
     return {name: counts, f"{name}_err": errors}
 
 
-@np.errstate(over="ignore")
 def _narrow(columns: dict[str, Values]) -> dict[str, Values]:
     """Floats as they are stored; errors below 0 are none."""
     for name, values in columns.items():
