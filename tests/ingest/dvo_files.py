@@ -172,8 +172,12 @@ def photcode_rows(photcodes):
         row["EQUIV"] = code_of[p.band] if p.kind == "DEP" and p.band else 0
         row["NC"] = len(p.color_terms)
         row["X"][:len(p.color_terms)] = p.color_terms
-        row["PHOTOM_ERR_SYS"] = p.photometry_err_sys
-        row["PHOTOM_BAD_MASK"] = as_signed(p.photometry_bad_mask, "u4")
+        row["C_LAM_ERR"] = p.zero_point_offset_mmag
+        for column, kind in (("ASTROM", "astrometry"), ("PHOTOM", "photometry")):
+            row[f"{column}_ERR_SYS"] = getattr(p, f"{kind}_err_sys")
+            for mask in ("poor", "bad"):
+                row[f"{column}_{mask.upper()}_MASK"] = as_signed(getattr(p, f"{kind}_{mask}_mask"), "u4")
+        row["ASTROM_ERR_SCALE"], row["ASTROM_ERR_MAG_SCALE"] = p.astrometry_err_scale, p.astrometry_err_mag_scale
     return rows
 
 
@@ -200,9 +204,12 @@ def image_row(
     if not exposure:
         row["PHOTCODE"], row["NSTAR"] = as_signed(photcode, "u2"), n_stars
         row["EXPTIME"], row["SECZ"] = cards["EXPTIME"], cards.get("AIRMASS", np.nan)
+        row["DETECTION_LIMIT"] = int(10 * cards.get("DETEFF.MAGREF", 0))
+        row["ST"], row["LAT"] = cards.get("ST", 0.0), cards.get("LATITUDE", 0.0) if "ST" in cards else 0.0
         row["MCAL_PSF"], row["MCAL_APER"], row["DMCAL"] = mcal, mcal, mcal_err
         row["EXTERN_ID"], row["SOURCE_ID"] = cards.get("IMAGEID", 0), cards.get("SOURCEID", 0)
-        row["CCDNUM"], row["CERROR"], row["SATURATION_LIMIT"] = cards.get("CCDNUM", 0), 3, 150
+        row["CCDNUM"], row["CERROR"] = cards.get("CCDNUM", 0), int(50 * cards.get("CERROR", 0.06))
+        row["SATURATION_LIMIT"] = int(10 * cards.get("FSATUR", 15.0))
     return row
 
 
@@ -238,32 +245,39 @@ def measure_rows(table, *, image, photcode, exptime, airmass, mcal=0.0, tzero=0,
     for name, ttype in (("X_CCD_ERR", "X_PSF_SIG"), ("Y_CCD_ERR", "Y_PSF_SIG"), ("FWHM_MAJOR", "PSF_MAJOR"),
                         ("FWHM_MINOR", "PSF_MINOR"), ("MXX", "MOMENTS_XX"), ("MXY", "MOMENTS_XY"),
                         ("MYY", "MOMENTS_YY")):  # fmt: skip
-        rows[name] = (100 * table[ttype]).astype("i2")  # DVO cuts decimals off
+        rows[name] = short(100 * table[ttype])
     for name, ttype in (("POSANGLE", "POSANGLE"), ("PSF_THETA", "PSF_THETA")):
-        rows[name] = (65535 / 360 * table[ttype]).astype("i2")
+        rows[name] = short(65535 / 360 * table[ttype])
     rows["TIME"], rows["IMAGE_ID"], rows["PHOTCODE"] = tzero, as_signed(image, "u4"), as_signed(photcode, "u2")
     rows["DET_ID"] = as_signed(table["IPP_IDET"], "u4")
     rows["PHOT_FLAGS"], rows["PHOT_FLAGS2"] = as_signed(table["FLAGS"], "u4"), as_signed(table["FLAGS2"], "u4")
     return rows
 
 
+def short(values):
+    """A C short of a float: decimals are cut off, and what does not fit wraps."""
+    return np.where(np.isfinite(values), values, ABSENT).astype("i8").astype("i2")
+
+
 def grouped(measures, radius_arcsec=1.0):
     """Measure and Average of one region, sorted by object: a row joins the nearest within a radius, else makes one."""
     ra, dec = measures["RA"].astype(float), measures["DEC"].astype(float)
-    seen: list[tuple[float, float]] = []
-    owner = np.zeros(len(measures), dtype=np.int64)
+    place = np.full((len(measures), 2), np.inf)
+    owner, count = np.zeros(len(measures), dtype=np.int64), 0
     for k, (r, d) in enumerate(zip(ra, dec, strict=True)):
-        away = [np.hypot(((r - a + 180) % 360 - 180) * np.cos(np.radians(d)), d - b) * 3600 for a, b in seen]
-        near = int(np.argmin(away)) if away else -1
+        a, b = place[:count].T
+        away = np.hypot(((r - a + 180) % 360 - 180) * np.cos(np.radians(d)), d - b) * 3600
+        near = int(np.argmin(away)) if count else -1
         if near < 0 or not away[near] < radius_arcsec:
-            near = len(seen)
-            seen.append((r, d))
+            near, count = count, count + 1
+            place[near] = r, d
         owner[k] = near
+    seen = place[:count]
     order = np.argsort(owner, kind="stable")
     measures, owner = measures[order].copy(), owner[order]
     measures["AVE_REF"], measures["OBJ_ID"] = owner, owner + 1
     averages = empty_rows(AVERAGE, len(seen))
-    averages["RA"], averages["DEC"] = [s[0] for s in seen], [s[1] for s in seen]
+    averages["RA"], averages["DEC"] = seen.T
     averages["NMEASURE"] = np.bincount(owner, minlength=len(seen))
     averages["OFF_MEASURE"] = np.searchsorted(owner, np.arange(len(seen)))
     averages["OBJ_ID"] = np.arange(1, len(seen) + 1)

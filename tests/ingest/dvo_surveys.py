@@ -15,8 +15,8 @@ from tests.ingest.catalog_files import CHIP, PHOTCODES, PHU, Chip, rows, write_s
 
 FIRST = 1409464800  # 2014-08-31T06:00:00 UTC
 EXACT = float(np.float32(7e-6))
-NIGHT = {"LATITUDE": None, "LONGITUD": None, "CDELT1": EXACT, "CDELT2": EXACT}
-"""No site, so that each form has the image's airmass; scales that a float32 can hold, as DVO's tables do."""
+NIGHT = {"LATITUDE": 20.0, "LONGITUD": None, "CDELT1": EXACT, "CDELT2": EXACT}
+"""DVO keeps no longitude; scales that a float32 can hold, as DVO's tables do."""
 NAMES = ("n0730/0001.00", "n0730/0002.00")
 ORIGINS = {"XY01": (-5000.0, -4000.0), "XY02": (7000.0, -4000.0)}
 
@@ -53,7 +53,8 @@ def make_survey(folder: Path, *, n_exposures=3, n_stars=40, seed=5) -> Survey:
 
 def phu_of(number):
     tzero = FIRST + 600 * number
-    return NIGHT | {"OBS_ID": f"e{number:06d}", "MJD-OBS": 40587 + tzero / 86400, "CRVAL1": 359.99 + 0.001 * number}
+    given = {"OBS_ID": f"e{number:06d}", "MJD-OBS": 40587 + tzero / 86400, "CRVAL1": 359.99 + 0.001 * number}
+    return NIGHT | given | {"ST": 2.217 + 600 * number / 3590}  # for an airmass of about 1.2, as the header says
 
 
 def cards_of(chip):
@@ -113,6 +114,17 @@ def dvo_of(files, photcodes: Photcodes) -> dvo_files.DvoDatabase:
     return made
 
 
+def _hours(given):
+    parts = [float(part) for part in str(given).split(":")]
+    return sum(part / 60**k for k, part in enumerate(parts))
+
+
+def _airmass(ra, dec, sidereal, latitude):
+    """The secant of the zenith distance."""
+    hour_angle, d, lat = np.radians(15 * sidereal - ra), np.radians(dec), np.radians(latitude)
+    return 1 / (np.sin(lat) * np.sin(d) + np.cos(lat) * np.cos(d) * np.cos(hour_angle))
+
+
 def _border(dec):
     """A declination about the middle, in the widest gap between stars: DVO never matches across one."""
     dec = np.sort(dec[np.isfinite(dec)])
@@ -129,6 +141,9 @@ def _chip(name, head, phu, table, photcodes, numbers):
     mcal = 0.001 * code.zero_point_mmag - head["ZPT_OBS"] if "ZPT_OBS" in head else 0.0
     ra, dec = AstrometricModel.from_headers(head, phu).pixel_to_sky(table["X_PSF"], table["Y_PSF"])
     cards = head | {"EXPTIME": exptime, "AIRMASS": airmass}
+    if "ST" in phu and "LATITUDE" in phu:
+        cards |= {"ST": _hours(phu["ST"]), "LATITUDE": phu["LATITUDE"]}
+        airmass = _airmass(ra, dec, cards["ST"], cards["LATITUDE"])
     image = dvo_files.image_row(cards, number=number, parent=parent, name=name, tzero=tzero, photcode=code.code,
                                 n_stars=len(ra), mcal=mcal, mcal_err=head.get("ZPT_ERR", np.nan))  # fmt: skip
     return image, dvo_files.measure_rows(table, image=number, photcode=code.code, exptime=exptime, airmass=airmass,

@@ -20,12 +20,12 @@ from tests.ingest.dvo_surveys import NAMES, dvo_of, make_survey
 LAST_BIT = 2e-6
 """Mag: one step of a float32 between 16 and 32, in which DVO keeps magnitudes."""
 SAME = (
-    "image_id", "det_id", "object_id", "code", "mjd", "x", "y", "airmass", "inst_mag_err", "photflags", "photflags2",
+    "image_id", "det_id", "object_id", "code", "mjd", "x", "y", "inst_mag_err", "photflags", "photflags2",
     "psf_qf", "psf_qf_perfect", "file_psf_mag_err", "pltscale", "sky", "sky_err", "psf_chisq", "ext_nsigma", "psf_ndof",
     "psf_npix", "exptime", "mflat", "db_flags",
 )  # fmt: skip
 CLOSE = {"mag": LAST_BIT, "inst_mag": LAST_BIT, "ap_mag": LAST_BIT, "kron_mag": LAST_BIT, "inst_ap_mag": LAST_BIT,
-         "mcal": 1e-7, "mag_err": 1e-7, "ap_mag_err": 1e-6, "kron_mag_err": 1e-6,
+         "mcal": 1e-7, "airmass": 5e-7, "mag_err": 1e-7, "ap_mag_err": 1e-6, "kron_mag_err": 1e-6,
          "x_err": 0.01, "y_err": 0.01, "psf_major": 0.01, "psf_minor": 0.01, "psf_theta": 0.0055, "posangle": 0.0055,
          "moments_xx": 0.01, "moments_xy": 0.01, "moments_yy": 0.01}  # fmt: skip
 FLUXES = ("flux", "flux_err", "inst_flux", "inst_flux_err", "inst_ap_flux", "inst_ap_flux_err", "inst_kron_flux",
@@ -102,8 +102,12 @@ def test_images_are_those_of_the_files(of_files, of_dvo):
     assert np.allclose(floats(theirs, "radius"), floats(ours, "radius"), atol=1e-9, rtol=0)
     assert np.allclose(floats(theirs, "astrometry_err"), 3 / 50)
     assert set(theirs["saturation_limit"].to_pylist()) == {15.0}
-    names = [table(db, "SELECT name FROM exposures ORDER BY name")["name"].to_pylist() for db in (of_files, of_dvo[0])]
-    assert names[0] == names[1] == ["e000000", "e000001", "e000002"]
+    assert np.allclose(floats(theirs, "sidereal_time"), floats(ours, "sidereal_time"), atol=2e-7, rtol=0)
+    nights = "SELECT name, night FROM exposures ORDER BY name"
+    exposures = [table(db, nights).to_pylist() for db in (of_files, of_dvo[0])]
+    assert exposures[0] == exposures[1]
+    assert [e["name"] for e in exposures[1]] == ["e000000", "e000001", "e000002"]
+    assert {e["night"] for e in exposures[1]} == {56899}
 
 
 def test_report_counts_rows_photcodes_and_objects(of_dvo, survey):
@@ -418,6 +422,23 @@ def test_command_prints_the_report(survey, tmp_path, capsys):
     assert "0 files ingested, 1 known already" in capsys.readouterr().out
     assert main(["log", str(tmp_path / "a.sky")]) == 0
     assert "dvo" in capsys.readouterr().out
+
+
+def test_relcal_finds_the_zero_points_that_it_finds_for_the_files(tmp_path):
+    assert main(["simulate", str(tmp_path / "sim"), "--detections", "3000", "--seed", "7"]) == 0
+    files = sorted((tmp_path / "sim" / "exposures").glob("*.smf"))
+    codes = read_photcodes_text(tmp_path / "sim" / "photcodes.dat")
+    of_files = database.create(tmp_path / "smf.sky")
+    add_photcodes(of_files, codes, "photcodes")
+    skydb.addstar(of_files, files, workers=1)
+    of_dvo, report = imported(tmp_path, dvo_of(files, codes), compare=True)
+    assert report.grouping.n_same == report.grouping.n_objects > 500
+    found = []
+    for db in (of_files, of_dvo):
+        skydb.relcal(db, mode="images", workers=1)
+        found.append(table(db, "SELECT name, mcal, n_used FROM images ORDER BY name"))
+    assert found[0]["n_used"].equals(found[1]["n_used"])
+    assert np.abs(floats(found[0], "mcal") - floats(found[1], "mcal")).max() < 2e-6
 
 
 @pytest.mark.data
