@@ -190,7 +190,7 @@ def test_rows_that_cannot_be_used_are_rejected_with_a_reason(survey, tmp_path):
     }  # fmt: skip
     assert file.n_in == 245 == file.n_matched + file.n_new + file.n_rejected
     assert table(db, BY_KEY).num_rows == file.n_in - file.n_rejected
-    assert skydb.fsck(db, workers=1).findings == ()
+    assert skydb.fsck(db, deep=True, workers=1).findings == ()
 
 
 def test_first_of_repeated_rows_stays(survey, tmp_path):
@@ -375,7 +375,7 @@ def test_rows_of_catalogs_join_objects_and_stay_as_they_are(survey, tmp_path):
     assert [*epochs[2010], *epochs[2020]] == pytest.approx([51544.5 - 32.184 / 86400, 57023.0 + 35 / 86400], abs=1e-9)
     surveys = table(db, "SELECT name, kind FROM exposures WHERE kind = 'reference' ORDER BY name")["name"].to_pylist()
     assert surveys == [f"{name} of DVO 0123456789abcdef" for name in ("2MASS.H", "2MASS.J", "GAIA.G")]
-    assert skydb.fsck(db, workers=1).findings == ()
+    assert skydb.fsck(db, deep=True, workers=1).findings == ()
 
 
 def test_objects_that_differ_from_those_of_dvo_are_counted(survey, tmp_path):
