@@ -12,7 +12,7 @@ from skydb.errors import UsageError
 from skydb.executors import executor_of
 from skydb.parallel.executor import Workers
 from skydb.parallel.steps import StepProgress, Steps
-from skydb.photcodes import add_photcodes
+from skydb.photcodes import add_photcodes, stored_photcodes
 from skydb.store.command_line import one_line
 
 from .addstar import checked_radius, is_one_to_many
@@ -40,7 +40,8 @@ def import_dvo(
     db
         The database, or its path.
     catdir
-        Folder of the DVO database, with Images.dat, Photcodes.dat and SkyTable.fits.
+        Folder of the DVO database, with Images.dat and SkyTable.fits; photcodes are those of its Photcodes.dat, else
+        those that the database has.
     radius_arcsec : arcsec
         Association radius; None: that of each photcode, 1 arcsec where it has none.
     association
@@ -66,7 +67,7 @@ def import_dvo(
     Raises
     ------
     UsageError
-        The folder is no DVO database, an unknown association, a bad radius.
+        The folder is no DVO database, there are no photcodes, an unknown association, a bad radius.
     DataError
         The photcode table is damaged, or contradicts that of the database.
     CommitConflict
@@ -80,7 +81,7 @@ def import_dvo(
     command = one_line(["import-dvo", str(opened.root), str(folder), *options.words()])
     executor = executor_of(opened, workers, cluster)
     job = Job(opened, options, executor, Steps(progress), command, adaptive=workers is None and cluster is None)
-    n_photcodes = add_photcodes(opened, read_photcodes_fits(folder / PHOTCODE_TABLE), command)
+    n_photcodes = _add_photcodes(opened, folder, command)
     report = ingest_files(job, [str(folder)])
     if not report.complete:
         return DvoReport(report, n_photcodes)
@@ -92,11 +93,22 @@ def _folder(catdir: Any) -> Path:
     if not isinstance(catdir, str | PathLike) or not isinstance(fspath(catdir), str):
         raise UsageError(f"{catdir!r} is no path of a folder", "import_dvo", "give the folder of a DVO database")
     folder = Path(catdir)
-    missing = [name for name in (IMAGE_TABLE, PHOTCODE_TABLE, SKY_TABLE) if not (folder / name).is_file()]
+    missing = [name for name in (IMAGE_TABLE, SKY_TABLE) if not (folder / name).is_file()]
     if missing:
         raise UsageError(f"there is no {', '.join(missing)} in it: it is no DVO database", str(folder),
                          "give the folder that DVO calls CATDIR")  # fmt: skip
     return folder
+
+
+def _add_photcodes(db: Database, folder: Path, command: str) -> int:
+    """Add the photcodes of the DVO database; one without a table of its own means those that are here."""
+    path = folder / PHOTCODE_TABLE
+    if path.is_file():
+        return add_photcodes(db, read_photcodes_fits(path), command)
+    if not len(stored_photcodes(db)):
+        todo = "bring its photcodes first: `skydb photcodes DB --import FILE`"
+        raise UsageError(f"there is no {PHOTCODE_TABLE} in it, and no photcode in {db.root}", str(folder), todo)
+    return 0
 
 
 def _said(folder: Path) -> tuple[int, int]:

@@ -205,6 +205,14 @@ def test_folder_that_is_no_dvo_database_is_refused(catdir, tmp_path, name):
         skydb.import_dvo(tmp_path / "a.sky", 7)
 
 
+def test_photcodes_that_are_here_do_for_a_database_without_any(catdir, tmp_path):
+    db = database.create(tmp_path / "a.sky")
+    assert main(["photcodes", str(db.root), "--import", str(catdir / "Photcodes.dat")]) == 0
+    (catdir / "Photcodes.dat").unlink()
+    report = skydb.import_dvo(db, catdir, workers=1)
+    assert (report.complete, report.n_photcodes, report.ingest.files[0].n_in) == (True, 0, 32)
+
+
 def test_text_ends_at_its_first_nul(survey, tmp_path):
     images = survey.dvo.images.copy()
     for name in ("CTYPE", "NAME"):
