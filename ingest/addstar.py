@@ -112,7 +112,7 @@ def addstar(
         mapping=table,
         radius_arcsec=checked_radius(radius_arcsec),
         keep=keep or DetectionFilter(),
-        one_to_many=_one_to_many(association),
+        one_to_many=is_one_to_many(association),
         keep_order=keep_order,
         defer=defer,
         compact=compact,
@@ -166,7 +166,14 @@ def checked_radius(radius: float | None) -> float | None:
     return radius
 
 
-def _one_to_many(association: str) -> bool:
+def is_one_to_many(association: str) -> bool:
+    """Return whether an association lets several detections of an image join one object.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name.
+    """
     if association not in ("one-to-one", "dvo"):
         raise UsageError(f"no association named {association!r}", None, "use 'one-to-one' or 'dvo'")
     return association == "dvo"

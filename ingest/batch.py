@@ -17,6 +17,7 @@ from skydb.errors import UsageError
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
 
+from .readers.interface import MOST_SURVEYS
 from .routing import FileSummary, first_of_each
 from .tracks import Images
 
@@ -28,7 +29,7 @@ DEFAULT_RADIUS_ARCSEC = 1.0
 class ImageBatch:
     """The accepted images of a batch, sorted by image_id.
 
-    `rank` (N,) is the place of each in the order of association (images of one reference file share one),
+    `rank` (N,) is the place of each in the order of association (images of one survey in one file share one),
     `radius_arcsec` (N,) its association radius, `file` (N,) the number of its input file.
     """
 
@@ -56,10 +57,11 @@ class ImageBatch:
         Raises
         ------
         UsageError
-            More than 64 reference surveys at once.
+            More than `MOST_SURVEYS` reference surveys at once.
         """
-        if len(self.surveys) > 64:
-            raise UsageError(f"{len(self.surveys)} reference surveys at once", None, "ingest 64 at most in one call")
+        if len(self.surveys) > MOST_SURVEYS:
+            todo = f"ingest {MOST_SURVEYS} at most in one call"
+            raise UsageError(f"{len(self.surveys)} reference surveys at once", None, todo)
         count = int(self.rank.max(initial=-1)) + 1
         radius, survey = np.zeros(count), np.zeros(count, dtype=np.uint64)
         np.maximum.at(radius, self.rank, self.radius_arcsec)
@@ -101,12 +103,12 @@ def _ranks(images: pa.Table, files: np.ndarray, *, keep_order: bool) -> np.ndarr
     starts = np.where(np.isnan(starts), np.inf, starts)
     names = images.column("name").to_pylist()
     ids = images.column("image_id").to_pylist()
-    kinds = images.column("kind").to_pylist()
+    kinds, exposures = (images.column(name).to_pylist() for name in ("kind", "exposure_id"))
     groups = []
     for row in range(images.num_rows):
         first = float(files[row]) if keep_order else float(starts[row])
         if kinds[row] == "reference":
-            groups.append((first, f"file {files[row]:08d}", 0))
+            groups.append((first, f"file {files[row]:08d}", exposures[row]))
         else:
             groups.append((first, names[row] or "", ids[row]))
     place = {group: number for number, group in enumerate(sorted(set(groups)))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from skydb.store.scratch import scratch
 from .fetching import Fetched, fetched
 from .job import Job
 from .readers import reader_for
+from .readers.dvo.reader import digest_of_database
 from .readers.hats_folder import files_of
 from .readers.interface import ReadRequest
 from .replacing import take_out
@@ -68,26 +69,23 @@ def _examine(
 ) -> tuple[list[InputFile], dict[str, FileReport]]:
     """Digest every file; files that are missing, or known with all their images, are reported at once."""
     inputs: list[InputFile] = []
-    reports = {url: _failed(url, why) for url, why in local.items() if isinstance(why, SkydbError)}
+    reports = {url: FileReport(url, "failed", error=str(why), exit_code=why.exit_code)
+               for url, why in local.items() if isinstance(why, SkydbError)}  # fmt: skip
     todo = [path for path in dict.fromkeys(paths) if path not in reports]
     places = [str(local.get(path, path)) for path in todo]
     executor = job.executor_of(sum(map(_size, places)) / DIGEST_BYTES_PER_SECOND)
-    digested = list(executor.map(_digest, places, progress=progress))
-    logged = logged_files(job.db.snapshot(), {digest for digest, _, _ in digested})
+    digested = list(executor.map(_digest_of_database if job.options.dvo else _digest, places, progress=progress))
+    logged = logged_files(job.db.snapshot(), {found.digest for found in digested})
     known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
-    for path, place, (digest, size, error) in zip(todo, places, digested, strict=True):
-        if error is not None:
-            reports[path] = FileReport(path, "failed", error=error, exit_code=UsageError.exit_code)
-        elif digest in known:
+    for path, place, found in zip(todo, places, digested, strict=True):
+        if found.error is not None:
+            reports[path] = FileReport(path, "failed", error=found.error, exit_code=found.exit_code)
+        elif found.digest in known:
             reports[path] = FileReport(path, "known")
         else:
-            known[digest] = path
-            inputs.append(InputFile(len(inputs), path, digest, size, place))
+            known[found.digest] = path
+            inputs.append(InputFile(len(inputs), path, found.digest, found.bytes, place))
     return inputs, reports
-
-
-def _failed(path: str, error: SkydbError) -> FileReport:
-    return FileReport(path, "failed", error=str(error), exit_code=error.exit_code)
 
 
 def _size(path: str) -> int:
@@ -98,22 +96,42 @@ def _size(path: str) -> int:
         return 0
 
 
-def _digest(path: str) -> tuple[str, int, str | None]:
-    """Return (digest, bytes, error) of a file, or of a HATS catalog as a whole."""
+@dataclass(frozen=True)
+class _Digested:
+    """The digest and the bytes of a file's content, or what is wrong with it, and who has to act."""
+
+    digest: str = ""
+    bytes: int = 0
+    error: str | None = None
+    exit_code: int = 0
+
+
+def _digest(path: str) -> _Digested:
+    """Digest a file, or a HATS catalog as a whole."""
+    target = Path(path)
     try:
-        files = files_of(Path(path))
-        digest = digest_of(files[0]) if files == (Path(path),) else _digest_of_all(files)
-        return digest, _size(path), None
+        files = files_of(target)
+        return _Digested(digest_of(files[0]) if files == (target,) else _digest_of_all(files), _size(path))
     except OSError as error:
-        return "", 0, str(UsageError(f"cannot be opened: {error.strerror}", path, "check the path"))
+        todo = "give its files, or `skydb import-dvo` a DVO database's" if target.is_dir() else "check the path"
+        found: SkydbError = UsageError(f"cannot be opened: {error.strerror}", path, todo)
     except SkydbError as error:
-        return "", 0, str(error)
+        found = error
+    return _Digested(error=str(found), exit_code=found.exit_code)
 
 
 def _digest_of_all(files: Sequence[Path]) -> str:
     """Return the digest of the files' own digests, in order."""
     digests = "".join(map(digest_of, files))
     return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
+
+
+def _digest_of_database(catdir: str) -> _Digested:
+    """Return the digest of a DVO database, all its files together."""
+    try:
+        return _Digested(*digest_of_database(Path(catdir)))
+    except SkydbError as error:
+        return _Digested(error=str(error), exit_code=error.exit_code)
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:

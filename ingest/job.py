@@ -16,7 +16,7 @@ from .readers.mapping import Mapping
 
 @dataclass(frozen=True)
 class AddstarOptions:
-    """How an ingest runs; see `addstar`."""
+    """How an ingest runs; see `addstar`. `dvo`: its files are folders of DVO databases, see `import_dvo`."""
 
     photcode: str | None = None
     mapping: Mapping | None = None
@@ -30,6 +30,7 @@ class AddstarOptions:
     existing_cells: bool = False
     dry_run: bool = False
     replace: bool = False
+    dvo: bool = False
 
     def words(self) -> list[str]:
         """Return the options of the command line that does the same; a window of pixels has none there."""
@@ -77,4 +78,6 @@ class Job:
         """Return what the readers need to know."""
         options = self.options
         tables = tuple(t for t in snapshot.declared.values() if t.keyed_by == "measurement")
-        return ReadRequest(self.photcodes(snapshot), options.photcode, options.mapping, options.keep, tables)
+        return ReadRequest(
+            self.photcodes(snapshot), options.photcode, options.mapping, options.keep, tables, options.dvo
+        )  # fmt: skip

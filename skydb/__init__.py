@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skydb.derived import refresh as refresh
     from skydb.ingest.addrows import addrows as addrows
     from skydb.ingest.addstar import addstar as addstar
+    from skydb.ingest.import_dvo import import_dvo as import_dvo
     from skydb.ingest.merge import merge as merge
     from skydb.query.connection import connect as connect
     from skydb.query.release import release as release
@@ -46,6 +47,7 @@ VERBS = {
     "gc": "skydb.snapshots",
     "fsck": "skydb.checks.fsck",
     "merge": "skydb.ingest.merge",
+    "import_dvo": "skydb.ingest.import_dvo",
     "relcal": "skydb.calib.relcal",
     "relastro": "skydb.calib.relastro",
     "connect": "skydb.query.connection",

@@ -30,7 +30,8 @@ def import_photcodes(db: Database, path: str | PathLike[str]) -> int:
     DataError
         The file is not a photcode table, or contradicts what the database has.
     """
-    return _add(db, read_photcodes_text(fspath(path)), one_line(["photcodes", str(db.root), "--import", fspath(path)]))
+    command = one_line(["photcodes", str(db.root), "--import", fspath(path)])
+    return add_photcodes(db, read_photcodes_text(fspath(path)), command)
 
 
 def add_photcode(db: Database, photcode: Photcode) -> int:
@@ -47,11 +48,17 @@ def add_photcode(db: Database, photcode: Photcode) -> int:
     if photcode.band is not None and photcode.band not in (photcode.name, *bands):
         todo = f"{did_you_mean(photcode.band, bands)}; a band is a photcode too, and comes first: --add {photcode.band}"
         raise UsageError(f"no band named {photcode.band!r}", str(db.root), todo)
-    return _add(db, [photcode], one_line(["photcodes", str(db.root), "--add", photcode.name]))
+    return add_photcodes(db, [photcode], one_line(["photcodes", str(db.root), "--add", photcode.name]))
 
 
-def _add(db: Database, given: Iterable[Photcode], command: str) -> int:
-    """Commit the photcodes that the database lacks, again if another writer comes first."""
+def add_photcodes(db: Database, given: Iterable[Photcode], command: str) -> int:
+    """Add photcodes to a database, again if another writer comes first, and return how many are new.
+
+    Raises
+    ------
+    DataError
+        The database has a photcode of one's name or number, and another one.
+    """
     rows = tuple(given)
     with scratch(db.root) as place:
         return until_committed(db.root, lambda: _merge(db, rows, command, place))

@@ -44,6 +44,7 @@ COMMANDS = {
     "Data in": {
         "addstar": "Ingest files: associate their detections with objects.",
         "merge": "Bring other databases into one.",
+        "import-dvo": "Import a DVO database.",
         "table": "List the tables of a database's own, or declare one.",
         "addrows": "Bring rows of a declared table.",
         "refresh": "Derive the tables of cells that wait for it.",

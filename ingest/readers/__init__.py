@@ -17,6 +17,8 @@ HEAD_BYTES = 2880
 def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     """Return the reader of a file; a request with a mapping means a table, whatever the file looks like.
 
+    One for DVO means the folder of a DVO database.
+
     Raises
     ------
     UsageError
@@ -25,6 +27,10 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
         The file is of no format that is known.
     """
     path = Path(path)
+    if request.dvo:
+        from .dvo.reader import DvoReader
+
+        return DvoReader()
     head = b"" if request.mapping is not None and is_hats(path) else _head(path)
     for reader in _readers(request):
         if reader.recognises(path, head, request):
@@ -56,7 +62,7 @@ def _readers(request: ReadRequest) -> list[Reader]:
 
 def _head(path: Path) -> bytes:
     if path.is_dir():
-        todo = "give its files; a HATS catalog also needs --mapping or --survey"
+        todo = "give its files; a HATS catalog also needs --mapping or --survey, a DVO database `skydb import-dvo`"
         raise UsageError("a directory is no catalog", str(path), todo)
     try:
         with path.open("rb") as file:

@@ -36,17 +36,21 @@ or hundreds of pixels, and never half a chip. Astrometry says nothing there, and
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive rows of one image: pixel positions, and which rows repeat an earlier detection number."""
+    """Consecutive rows of one image: pixel positions, and which rows repeat an earlier detection number.
+
+    `placed`: sky positions, deg, that stand for those of the header's astrometry, where a format knows better.
+    """
 
     image: ImageHeader
     x: Floats
     y: Floats
     repeated: Mask
+    placed: tuple[Floats, Floats] | None = None
 
     @cached_property
     def sky(self) -> tuple[Floats, Floats]:
         """Sky positions, deg, from the header's astrometry."""
-        return self.image.model.pixel_to_sky(self.x, self.y)
+        return self.image.model.pixel_to_sky(self.x, self.y) if self.placed is None else self.placed
 
     @property
     def lost(self) -> Mask:

@@ -7,6 +7,7 @@ It never fails on a value: one that FITS does not allow is kept as text, for who
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -26,6 +27,13 @@ class Header:
     def values(self) -> dict[str, Value]:
         """Keyword → value; of a keyword that is there twice, the first."""
         return parse_cards(self.text)
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Value]) -> Header:
+        """Return a header that has these values, and neither text nor comments: of a format that keeps no header."""
+        header = cls("")
+        header.__dict__["values"] = dict(values)
+        return header
 
     def comment(self, key: str) -> str:
         """Return the comment of a keyword; empty where there is none."""

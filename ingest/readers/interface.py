@@ -43,7 +43,8 @@ class DetectionFilter:
 class ReadRequest:
     """What the caller knows about the files that it asks to read.
 
-    `tables` are the declared tables, keyed by measurement, whose rows are read with the detections.
+    `tables` are the declared tables, keyed by measurement, whose rows are read with the detections. `dvo`: the files
+    are folders of DVO databases.
     """
 
     photcodes: Photcodes
@@ -51,6 +52,7 @@ class ReadRequest:
     mapping: Mapping | None = None
     keep: DetectionFilter = field(default_factory=DetectionFilter)
     tables: tuple[Table, ...] = ()
+    dvo: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class Chunk:
     n_nulled: int = 0
     companions: dict[str, Companions] = field(default_factory=dict)
 
+
+MOST_SURVEYS = 64
+"""Reference surveys of one call at most: association keeps a bit for each."""
 
 LARGEST_AIRMASS = 40.0
 """That of the horizon. A larger airmass, or one below 1, is no airmass: it counts as absent."""

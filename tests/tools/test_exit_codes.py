@@ -17,7 +17,7 @@ ON_A_DATABASE = {
     "compact": "", "relcal": "", "calibrations": "", "sql": "SELECT", "explain": "SELECT", "cone": "1 2 3",
     "lightcurve": "7", "release": "out", "score": "truth", "diff": "0", "rollback": "0", "gc": "", "fsck": "",
     "hosts": "", "delete": "--image 7", "table": "", "addrows": "starpar a.parquet",
-    "merge": "other.sky",
+    "merge": "other.sky", "import-dvo": "catdir",
 }  # fmt: skip
 """Commands whose first argument is a database, with the arguments that follow."""
 MAKE_A_FOLDER = {"create", "demo", "simulate", "bench"}
@@ -75,6 +75,7 @@ def test_unknown_option_is_the_callers_to_mend(name: str, capsys: pytest.Capture
         "relcal t.sky --bands q", "relcal t.sky", "release t.sky out", "release t.sky t.sky", "create t.sky",
         "simulate t.sky", "hosts t.sky drain x", "hosts t.sky add b no/such/folder", "hosts t.sky backup --copies 2",
         "hosts t.sky add m memory://x", "merge t.sky absent", "merge t.sky t.sky", "merge t.sky u.sky --radius=-1",
+        "import-dvo t.sky absent", "import-dvo t.sky t.sky",
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_the_callers_to_mend(call: str, empty: Path) -> None:

@@ -20,7 +20,8 @@ SHOWN = ("code", "name", "kind", "band", "zero_point_mmag", "airmass_slope", "co
     "All about photcodes: docs/how-to/photcodes.md."
 )
 @click.argument("db", type=click.Path())
-@click.option("--import", "source", type=click.Path(), metavar="FILE", help="Add the photcodes of a DVO text file.")
+@click.option("--import", "source", type=click.Path(), metavar="FILE",
+              help="Add the photcodes of a DVO table: its text form, or FITS (Photcodes.dat).")  # fmt: skip
 @click.option("--add", "name", metavar="NAME", help="Add one photcode: a mean band, or with --band one that measures.")
 @click.option("--band", metavar="BAND", help="The mean band that the added photcode measures (kind DEP).")
 @click.option("--reference", is_flag=True, help="The added photcode is of a calibrated catalog (kind REF).")
@@ -46,14 +47,15 @@ def command(
     where there is none; offset is not used. Three to eight more columns hold systematic errors and masks.
     """  # noqa: D301  the control character tells click to leave the lines as they are
     from skydb import database
-    from skydb.photcodes import add_photcode, import_photcodes
+    from skydb.ingest.photcode_tables import import_photcode_table
+    from skydb.photcodes import add_photcode
 
     calibration = {"zero_point": zero_point, "airmass_slope": airmass_slope}
     given = {key: value for key, value in calibration.items() if value is not None}
     _check_options(source, name, band, reference=reference, calibrated=bool(given))
     opened = database.open(db)
     if source is not None:
-        added = import_photcodes(opened, source)
+        added = import_photcode_table(opened, source)
     elif name is not None:
         added = add_photcode(opened, _photcode(name, band, given, reference=reference))
     else:
