@@ -14,13 +14,15 @@ import pytest
 
 import skydb.database as database
 from skydb.database import Database
-from skydb.errors import BusyError, DataError, SkydbError
+from skydb.errors import BusyError, DataError, DiskFullError, SkydbError
 from skydb.store.tags import live_tags, set_tag
 from tests.ingest.skies import check_nothing_is_left_over
 from tests.store.test_manifest import replayed, stored
 from tests.store.test_scratch import ingest
 
 SQLITE_ERRORS = {"SQLITE_FULL": DataError, "SQLITE_IOERR_FSYNC": DataError, "SQLITE_BUSY": BusyError}
+
+EXPECTED = (DataError, DiskFullError, BusyError)
 
 
 class Countdown:
@@ -77,7 +79,7 @@ def interrupted(db: Database, patch: Callable[[pytest.MonkeyPatch, Countdown], N
         try:
             work(db)
         except SkydbError as error:
-            assert type(error) in (DataError, BusyError), error  # noqa: PT017 - a call may fail where nothing needs it
+            assert type(error) in EXPECTED, error  # noqa: PT017 - a call may fail where nothing needs it
     again = database.open(db.root)
     assert head <= again.snapshot().id <= head + 2
     work(again)
