@@ -15,8 +15,8 @@ from skydb.tools.cli import Commands, cli, main
 ON_A_DATABASE = {
     "photcodes": "", "status": "", "log": "", "snapshots": "", "tag": "PV1", "addstar": "a.smf", "refresh": "",
     "compact": "", "relcal": "", "calibrations": "", "sql": "SELECT", "explain": "SELECT", "cone": "1 2 3",
-    "lightcurve": "7", "release": "out", "score": "truth", "diff": "0", "rollback": "0", "gc": "", "fsck": "",
-    "hosts": "", "delete": "--image 7", "table": "", "addrows": "starpar a.parquet",
+    "lightcurve": "7", "report": "", "release": "out", "score": "truth", "diff": "0", "rollback": "0", "gc": "",
+    "fsck": "", "hosts": "", "delete": "--image 7", "table": "", "addrows": "starpar a.parquet",
     "merge": "other.sky", "import-dvo": "catdir",
 }  # fmt: skip
 """Commands whose first argument is a database, with the arguments that follow."""
