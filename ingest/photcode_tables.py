@@ -5,8 +5,8 @@ from __future__ import annotations
 from os import PathLike, fspath
 
 from skydb.database import Database
-from skydb.photcodes import add_photcodes, import_photcodes
-from skydb.store.command_line import one_line
+from skydb.photcodes import import_photcodes
+from skydb.schema.photcodes import read_photcodes_text
 
 from .readers.dvo.photcodes import is_fits, read_photcodes_fits
 
@@ -21,7 +21,4 @@ def import_photcode_table(db: Database, path: str | PathLike[str]) -> int:
     DataError
         The file is not a photcode table, or contradicts what the database has.
     """
-    if not is_fits(fspath(path)):
-        return import_photcodes(db, path)
-    command = one_line(["photcodes", str(db.root), "--import", fspath(path)])
-    return add_photcodes(db, read_photcodes_fits(fspath(path)), command)
+    return import_photcodes(db, path, read_photcodes_fits if is_fits(fspath(path)) else read_photcodes_text)

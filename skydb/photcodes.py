@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike, fspath
 
 from skydb.database import Database
@@ -20,8 +20,10 @@ def stored_photcodes(db: Database) -> Photcodes:
     return Photcodes.from_arrow(db.snapshot().read_global("photcodes"))
 
 
-def import_photcodes(db: Database, path: str | PathLike[str]) -> int:
-    """Add the photcodes of a DVO text file to a database and return how many are new.
+def import_photcodes(
+    db: Database, path: str | PathLike[str], read: Callable[[str], Photcodes] = read_photcodes_text
+) -> int:  # fmt: skip
+    """Add the photcodes of a file, by default of DVO's text, to a database and return how many are new.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def import_photcodes(db: Database, path: str | PathLike[str]) -> int:
         The file is not a photcode table, or contradicts what the database has.
     """
     command = one_line(["photcodes", str(db.root), "--import", fspath(path)])
-    return add_photcodes(db, read_photcodes_text(fspath(path)), command)
+    return add_photcodes(db, read(fspath(path)), command)
 
 
 def add_photcode(db: Database, photcode: Photcode) -> int:

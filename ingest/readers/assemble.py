@@ -79,7 +79,7 @@ def chunks(
         rejected = Counter({"no_astrometry": refused} if refused else {})
         for part in parts:
             rejected.update(part.rejected)
-        table = _joined([part.table for part in parts])
+        table = joined_detections([part.table for part in parts])
         before = accumulate((part.table.num_rows for part in parts), initial=0)
         chunk = _chunk(images, table, dict(rejected), sum(part.n_nulled for part in parts))
         yield replace(chunk, companions=joined([(n, part.companions) for n, part in zip(before, parts, strict=False)]))
@@ -106,7 +106,7 @@ def _batches(sources: Sequence[ImageTable]) -> Iterator[list[Rows]]:
         yield [Rows(sources[0], slice(0, 0))]
 
 
-def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+def joined_detections(tables: Sequence[pa.Table]) -> pa.Table:
     """One table in declared order; columns that only some have are NULL in the others."""
     if len(tables) == 1:
         return tables[0]

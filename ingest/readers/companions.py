@@ -20,7 +20,7 @@ from skydb.schema.declaration import KEYS
 from skydb.schema.model import Column, Table
 
 from .detections import Mask, errors_of, whole_numbers
-from .fits_tables import FitsFile, Hdu, TableLayout, column_values
+from .fits_tables import Hdu, TableLayout, column_values
 
 ROW = "_row"
 """The row of its detection among those of a chunk."""
@@ -51,21 +51,21 @@ def joined(parts: Sequence[tuple[int, Mapping[str, Companions]]]) -> dict[str, C
     return found
 
 
-def siblings_of(file: FitsFile, table: Hdu, tables: Iterable[Table]) -> dict[str, Hdu]:
+def siblings_of(named: Mapping[str, Sequence[Hdu]], table: Hdu, tables: Iterable[Table]) -> dict[str, Hdu]:
     """Return the sibling tables of a table of detections that declared tables are kept in, by their kind (XRAD …).
 
-    They are named by its XRADNAME …, or else like it, with the last three letters replaced by the kind.
+    They are named by its XRADNAME …, or else like it, with the last three letters replaced by the kind. `named` are the
+    HDUs of the file by EXTNAME; of several the last counts.
 
     Raises
     ------
     DataError
         A sibling that the header names is not there.
     """
-    by_name = {hdu.word("EXTNAME"): hdu for hdu in file.hdus}
     found = {}
     for kind in {declared.psphot for declared in tables if declared.psphot}:
         said = table.word(f"{kind}NAME")
-        hdu = by_name.get(said or f"{table.word('EXTNAME')[:-3]}{kind.lower()}")
+        *_, hdu = (None, *named.get(said or f"{table.word('EXTNAME')[:-3]}{kind.lower()}", ()))
         if said and hdu is None:
             raise DataError(f"its table {said!r} ({kind}NAME) is missing", table.where, "copy the file again")
         if hdu is not None and hdu.word("XTENSION") == "BINTABLE":

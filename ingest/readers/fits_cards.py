@@ -35,6 +35,13 @@ class Header:
         header.__dict__["values"] = dict(values)
         return header
 
+    @classmethod
+    def of_text(cls, text: str) -> Header:
+        """Return the header of cards one after the other, up to END; the last one may be short."""
+        cards = [text[start:start + CARD].ljust(CARD) for start in range(0, len(text), CARD)]
+        end = next((place for place, card in enumerate(cards) if card.rstrip() == "END"), len(cards))
+        return cls("".join(cards[:end]))
+
     def comment(self, key: str) -> str:
         """Return the comment of a keyword; empty where there is none."""
         place = find_card(self.text, key)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from skydb.errors import DataError
 from skydb.kernels.rice import rice_decoded
 
-from .fits_cards import CARD, Header, Value
+from .fits_cards import CARD, Header, Value, card_value
 
 if TYPE_CHECKING:
     from .fits_tables import TableColumn, TableLayout
@@ -46,7 +46,7 @@ class PackedTable:
 
 def is_packed(header: Header) -> bool:
     """Say whether a header is that of a compressed table."""
-    return header.values.get("ZTABLE") is True
+    return card_value(header.text, "ZTABLE") is True  # every header is asked: the other cards are not parsed
 
 
 def plain_header(header: Header) -> Header:

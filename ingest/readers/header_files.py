@@ -80,11 +80,8 @@ def _text_header(path: Path) -> FoundHeader:
         raise DataError("it is larger than any header", str(path), "give the header alone, as text")
     text = content.decode("latin-1")
     if "\n" in text:
-        cards = [line.rstrip("\r")[:CARD].ljust(CARD) for line in text.split("\n")]
-    else:
-        cards = [text[start : start + CARD].ljust(CARD) for start in range(0, len(text), CARD)]
-    end = next((place for place, card in enumerate(cards) if card.rstrip() == "END"), len(cards))
-    return FoundHeader(Header("".join(cards[:end])), None, str(path))
+        text = "".join(line.rstrip("\r")[:CARD].ljust(CARD) for line in text.split("\n"))
+    return FoundHeader(Header.of_text(text), None, str(path))
 
 
 def _image_header(path: Path, extension: str) -> FoundHeader:

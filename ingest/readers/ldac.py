@@ -30,7 +30,7 @@ from .detections import (
     repeats,
     whole_numbers,
 )
-from .fits_cards import CARD, Header
+from .fits_cards import Header
 from .fits_tables import FitsFile, Hdu, column_values, open_fits, reading
 from .header_values import number
 from .headers import ImageSource, read_image_header, start_of
@@ -144,10 +144,7 @@ def _pairs(file: FitsFile) -> list[tuple[Hdu, Hdu]]:
 
 def _text_header(file: FitsFile, head: Hdu) -> Header:
     """The image's header: cards as text, blanks for the NULs that some writers leave."""
-    text = b"".join(file.data(head)).replace(b"\0", b" ").decode("latin-1")
-    cards = [text[start:start + CARD].ljust(CARD) for start in range(0, len(text), CARD)]
-    end = next((place for place, card in enumerate(cards) if card.rstrip() == "END"), len(cards))
-    return Header("".join(cards[:end]))
+    return Header.of_text(b"".join(file.data(head)).replace(b"\0", b" ").decode("latin-1"))
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]
     """All chips with usable astrometry, headers read, and the number of rows of the others."""
     tables = _tables(file)
     heads = _heads_of(file, tables)
+    named = _by_name(file) if request.tables else {}
     chips: list[ImageTable] = []
     seen: dict[int, str] = {}
     sibling: ImageHeader | None = None
@@ -108,7 +109,7 @@ def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]
         if image.row["n_astrometry"] is not None and image.row["n_astrometry"] <= 0:
             refused += len(records)
             continue
-        siblings = {kind: (hdu, file.records(hdu)) for kind, hdu in siblings_of(file, table, request.tables).items()}
+        siblings = {kind: (hdu, file.records(hdu)) for kind, hdu in siblings_of(named, table, request.tables).items()}
         chips.append(ImageTable(image, table, records, repeats(_det_id(records, table.layout)), siblings))
     if not chips:
         raise DataError("no chip has usable astrometry (NASTRO is 0)", str(file.path), "solve its astrometry first")
@@ -234,6 +235,8 @@ def _companions(
     batch: Sequence[Rows], records: Records, kept: Mask, det_id: NDArray[Any], request: ReadRequest
 ) -> dict[str, Companions]:
     """Rows of declared tables that go with the kept rows, whose numbers `det_id` are."""
+    if not request.tables:
+        return {}
     own = own_companions(records, batch[0].source.table, kept, request.tables)
     parts: list[tuple[int, dict[str, Companions]]] = [(0, own)]
     first = start = 0

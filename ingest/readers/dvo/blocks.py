@@ -17,6 +17,7 @@ from skydb.errors import DataError, SkydbError, UsageError
 from skydb.schema.photcodes import Photcode
 from skydb.schema.tables import EXPOSURES, IMAGES, MEASUREMENTS
 
+from ..assemble import joined_detections
 from ..detections import Part, arrow_columns, kept_rows, key_columns
 from ..headers import ImageHeader
 from ..interface import CHUNK_ROWS, LARGEST_AIRMASS, MOST_SURVEYS, Chunk, ReadRequest
@@ -165,7 +166,8 @@ class DvoMeasurements:
         exposures = [exposure for part in parts for exposure in part.exposures]
         chunk = Chunk(
             pa.Table.from_pylist(images, schema=IMAGES.arrow), pa.Table.from_pylist(exposures, schema=EXPOSURES.arrow),
-            _joined([part.table for part in parts]), len(found.images), rejected, sum(p.n_nulled for p in parts),
+            joined_detections([p.table for p in parts if p.table.num_rows] or [_NO_DETECTIONS]),
+            len(found.images), rejected, sum(p.n_nulled for p in parts),
         )  # fmt: skip
         return Block(chunk, np.concatenate([part.groups for part in parts]))
 
@@ -286,10 +288,3 @@ def _airmass(found: _Rows, order: Ints, of_image: NDArray[Any]) -> NDArray[Any]:
     own = found.table.values("AIRMASS", found.rows)[order]
     with np.errstate(invalid="ignore"):
         return np.where((own >= 1.0) & (own <= LARGEST_AIRMASS), own, of_image)
-
-
-def _joined(tables: list[pa.Table]) -> pa.Table:
-    """One table in declared order; columns that only some have are NULL in the others."""
-    joined = pa.concat_tables([t for t in tables if t.num_rows] or tables[:1], promote_options="default")
-    there = set(joined.column_names)
-    return joined.select([name for name in MEASUREMENTS.names if name in there])
