@@ -40,7 +40,7 @@ def check(mapping: Mapping) -> None:
     UsageError
         What is wrong, at which key, and what to give instead.
     """
-    for problem in (_check_kind, _check_columns, _check_photcode, _check_difference, _check_cuts, _check_file):
+    for problem in (_check_kind, _check_columns, _check_photcode, _check_difference, _check_texts, _check_file):
         problem(mapping)
 
 
@@ -94,13 +94,9 @@ def _check_column(
         raise UsageError("per is for counts, instrumental magnitudes, sky and zero points", where, "leave it out")
     if rule.signal_to_noise and (name != "inst_mag_err" or rule.unit):
         raise UsageError("signal_to_noise is for inst_mag_err, and has no unit", where, "leave it out")
-    limits = (rule.min, rule.max) != (None, None)
-    if not rule.column and (rule.only_with or rule.only_where or rule.signal_to_noise or limits):
-        what = "min, max, only_with, only_where and signal_to_noise are for columns"
-        raise UsageError(what, where, "leave them out")
-    for name, text in rule.only_where.items():
-        _check_text(text, f"{where}.only_where.{name}")
-    if limits and table[name].type in ("string", "list<float64>"):
+    if not rule.column and (rule.only_with or rule.signal_to_noise or (rule.min, rule.max) != (None, None)):
+        raise UsageError("min, max, only_with and signal_to_noise are for columns", where, "leave them out")
+    if (rule.min, rule.max) != (None, None) and table[name].type in ("string", "list<float64>"):
         raise UsageError("min and max are for columns of numbers", where, "leave them out")
     if rule.sexagesimal and rule.unit is None:
         raise UsageError("a sexagesimal column needs a unit", where, 'give unit = "hourangle" or unit = "deg"')
@@ -133,7 +129,10 @@ def _check_difference(mapping: Mapping) -> None:
         raise UsageError("a value stands for both signs", "difference", "list it under one of them")
 
 
-def _check_cuts(mapping: Mapping) -> None:
+def _check_texts(mapping: Mapping) -> None:
+    for i, band in enumerate(mapping.magnitudes):
+        for name, rule in band.only_where.items():
+            _check_text(rule, f"magnitudes[{i}].only_where.{name}")
     for i, cut in enumerate(mapping.cuts):
         if cut.holds is not None:
             _check_text(cut.holds, f"cuts[{i}].holds")

@@ -99,12 +99,6 @@ class ColumnRule:
         "an upper limit or a guess, and becomes NULL, counted",
         "",
     )  # fmt: skip
-    only_where: dict[str, TextRule] = key(
-        table_of(section(TextRule)), "table",
-        "columns of text (flags) and what they must hold, as below; elsewhere this one becomes NULL, counted: "
-        '`only_where = { ph_qual = { place = 0, good = "ABC" } }`',
-        dict,
-    )  # fmt: skip
     signal_to_noise: bool = key(
         yes_no, "true or false",
         "of `inst_mag_err`: the column is a flux over its error; the error of the magnitude is 1.0857 over it, NULL "
@@ -292,6 +286,12 @@ class MagnitudeRule:
         "columns of `measurements` that belong to this photcode: `inst_mag`, `inst_mag_err`, `inst_flux` …",
     )  # fmt: skip
     time: str = key(text, "text", "column of this photcode's own time, read as `[time]` says", "")
+    only_where: dict[str, TextRule] = key(
+        table_of(section(TextRule)), "table",
+        "columns of text (flags) and what they must hold, as below; elsewhere the values of this photcode become NULL, "
+        'counted: `only_where = { ph_qual = { place = 0, good = "ABC" } }`',
+        dict,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,15 @@ class BlockColumns:
             array = self._without(pc.greater(array, rule.max * factor), array)
         if rule.only_with:
             array = self._without(pc.and_(self._no_value(rule.only_with), pc.is_valid(array)), array)
-        for name, text in rule.only_where.items():
-            array = self._without(pc.and_(pa.array(self.not_good(name, text)), pc.is_valid(array)), array)
         return array
+
+    def holding(self, arrays: dict[str, pa.Array], rules: dict[str, TextRule]) -> dict[str, pa.Array]:
+        """NULL the values of rows whose texts are not what rules ask for, by their columns."""
+        wrong = np.zeros(len(self), dtype=bool)
+        for name, rule in rules.items():
+            wrong |= self.not_good(name, rule)
+        bad = pa.array(wrong)
+        return {name: self._without(pc.and_(bad, pc.is_valid(array)), array) for name, array in arrays.items()}
 
     def not_good(self, name: str, rule: TextRule) -> np.ndarray:
         """Say in which rows (N,) a column of text is not what a rule asks for.

@@ -116,6 +116,23 @@ def test_sdss_shard_without_rows_gives_nothing(data_dir: Path) -> None:
     assert sum(chunk.n_in for chunk in chunks) == 0
 
 
+def test_tycho2_positions_stand_at_j2000(data_dir: Path, tmp_path: Path) -> None:
+    stars = Table.read(data_dir / "hipparcos" / "hipparcos_star_catalog.fits.gz")
+    fast = stars[np.hypot(plain(stars["pmRA"]), plain(stars["pmDE"])) > 1000.0]  # mas/yr: 9 arcsec until 2000
+    every = pq.read_table(data_dir / "tycho2" / "tycho2.parquet")
+    epoch = Time(load_mapping("tycho2").time.value, format="jyear")
+    ra, dec = (np.asarray(every[name]) for name in ("ra", "dec"))
+    away = {}
+    for year in (1991.25, epoch.jyear):
+        moved = (year - 1991.25) / 3.6e6
+        to_dec = plain(fast["DEICRS"]) + moved * plain(fast["pmDE"])
+        to_ra = plain(fast["RAICRS"]) + moved * plain(fast["pmRA"]) / np.cos(np.radians(to_dec))
+        places = zip(to_ra, to_dec, strict=True)
+        away[year] = [np.hypot((ra - a) * np.cos(np.radians(d)), dec - d).min() * 3600 for a, d in places]
+    assert np.median(away[epoch.jyear]) < 0.1
+    assert np.median(away[1991.25]) > 9.0
+
+
 def test_shard_of_another_survey_is_refused_by_its_columns(data_dir: Path) -> None:
     with pytest.raises(DataError, match="no column 'ra'; known: coord_dec"):
         read(data_dir / "sdss" / "903281.fits", "gaia_dr3")

@@ -45,16 +45,15 @@ def test_column_without_any_text_is_good_only_where_nothing_is_asked_for() -> No
 
 
 FLAGGED = REFERENCE.replace(
-    'columns = { inst_mag = "g", inst_mag_err = "g_err" }',
-    'columns = { inst_mag = { column = "g", only_where = { q = { place = 0, good = "ABC" }, cc = { place = 0, bad = '
-    '"DP" } } }, inst_mag_err = { column = "g_err", only_where = { q = { place = 0, good = "ABC" } } } }',
+    'photcode = "R.G"\n',
+    'photcode = "R.G"\nonly_where = { q = { place = 0, good = "ABC" }, cc = { place = 0, bad = "DP" } }\n',
 ).replace('format = "text"', 'format = "any"')
 STARS: dict[str, list[Any]] = {
     "id": [1, 2, 3, 4, 5], "ra": [1.0] * 5, "dec": [2.0] * 5, "g": [10.0, 11.0, 12.0, 13.0, None], "g_err": [0.1] * 5,
     "b": [1.0] * 5, "c": [1.0] * 5, "c_err": [0.1] * 5, "q": ["AA", "UA", "BU", None, "AA"],
     "cc": ["00", "00", "D0", "00", "D0"],
 }  # fmt: skip
-"""Good; not measured in the first band; an artefact there; no flag; no magnitude, which its flag cannot take away."""
+"""Good; not measured in the first band; an artefact there; no flag; an artefact with an error alone."""
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "fits", "votable"])
@@ -74,7 +73,7 @@ def test_magnitudes_with_bad_flags_become_null_counted_and_the_other_bands_stay(
     first = [(row["det_id"], row["inst_mag"], row["inst_mag_err"]) for row in rows if row["code"] == 21]
     assert first == [(1, 10.0, pytest.approx(0.1))]
     assert [row["det_id"] for row in rows if row["code"] == 22] == [1, 2, 3, 4, 5]
-    assert chunk.n_nulled == 5 + (form == "fits")  # two values each of 2 and 4, one of 3; and a NaN
+    assert chunk.n_nulled == 7 + (form == "fits")  # magnitude and error of 2, 3 and 4, the error of 5; and a NaN
     assert chunk.rejected == {}
 
 
@@ -118,8 +117,7 @@ def test_conditions_that_say_nothing_or_two_things_are_refused(tmp_path: Path, r
         detections_mapping(tmp_path, f'[[cuts]]\ncolumn = "q"\n{rule}\n')
 
 
-def test_condition_on_a_constant_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="only_where and signal_to_noise are for columns"):
-        detections_mapping(tmp_path, 'x = { value = 1, only_where = { q = { good = "A" } } }\n')
-    with pytest.raises(UsageError, match=r"measurements\.x\.only_where\.q: give one of among"):
-        detections_mapping(tmp_path, 'x = { column = "x", only_where = { q = { place = 1 } } }\n')
+def test_condition_of_a_photcode_is_checked_too(tmp_path: Path) -> None:
+    wrong = FLAGGED.replace('good = "ABC"', 'good = ""')
+    with pytest.raises(UsageError, match=r"magnitudes\[0\]\.only_where\.q: give one of among, good and bad"):
+        mapping_of(tmp_path, wrong)
