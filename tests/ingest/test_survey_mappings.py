@@ -377,7 +377,7 @@ def test_sdss_keeps_primary_clean_rows_with_all_digits_of_their_ids(tmp_path: Pa
     seconds = {names[row["code"]]: row["mjd"] * 86400 - TAI for row in rows}
     late = {"SDSS.u": 143.4, "SDSS.g": 286.8, "SDSS.r": 0.0, "SDSS.i": 71.7}
     assert seconds == {name: pytest.approx(value, abs=1e-3) for name, value in late.items()}
-    assert load_mapping("sdss_photoobj").time.value == 53114 * 86400
+    assert set(chunk.images["mjd"].to_pylist()) == {53114.0}
 
 
 def ps1_csv(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
@@ -401,6 +401,17 @@ def test_ps1_means_stand_at_their_own_epochs(tmp_path: Path) -> None:
     assert chunk.rejected == {"single_detection": 1, "no_position": 1}
     row = chunk.detections.to_pylist()[0]
     assert (row["mjd"], row["photflags"], row["ra_raw_err"]) == (55900.25, 52, pytest.approx(4.2))
+
+
+def test_ps1_errors_that_a_file_calls_degrees_are_refused(tmp_path: Path) -> None:
+    table = Table({"objID": [1], "raMean": [1.0], "decMean": [2.0], "raMeanErr": [0.0042], "decMeanErr": [0.0041],
+                   "epochMean": [55900.25], "nDetections": [22], "qualityFlag": [52]})  # fmt: skip
+    for band in "grizy":
+        table[f"{band}MeanPSFMag"], table[f"{band}MeanPSFMagErr"] = [20.5], [0.02]
+    table["raMeanErr"].unit = "deg"  # as MAST's list of columns says; its documentation says arcsec
+    table.write(tmp_path / "mean.vot", format="votable")
+    with pytest.raises(DataError, match="column 'raMeanErr': the mapping says 'arcsec', the file 'deg'"):
+        read(tmp_path / "mean.vot", "ps1_dr2")
 
 
 def test_ps1_stacks_have_an_epoch_in_each_band_and_one_primary_row(tmp_path: Path) -> None:
