@@ -18,7 +18,7 @@ HEAD_BYTES = 2880
 def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     """Return the reader of a file; a request with a mapping means a table, whatever the file looks like.
 
-    One for DVO means the folder of a DVO database.
+    One that names a reader means that one.
 
     Raises
     ------
@@ -28,10 +28,8 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
         The file is of no format that is known.
     """
     path = Path(path)
-    if request.dvo:
-        from .dvo.reader import DvoReader
-
-        return DvoReader()
+    if request.reader is not None:
+        return request.reader
     head = b"" if request.mapping is not None and is_hats(path) else _head(path)
     for reader in _readers(request):
         if reader.recognises(path, head, request):
