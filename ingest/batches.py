@@ -6,17 +6,16 @@ stored on top of the newest snapshot (`storing`); if another writer comes first,
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from skydb.errors import SkydbError, UsageError
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
-from skydb.store.files import digest_of
 from skydb.store.history import logged_files
 from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
@@ -25,9 +24,8 @@ from skydb.store.scratch import scratch
 from .fetching import Fetched, fetched
 from .job import Job
 from .readers import reader_for
-from .readers.dvo.reader import digest_of_database
-from .readers.hats_folder import files_of
-from .readers.interface import ReadRequest
+from .readers.contents import Content, content_of
+from .readers.interface import FolderReader, ReadRequest
 from .replacing import take_out
 from .report import AddstarReport, FileReport
 from .routing import InputFile, RoutedBatch, RouteTask, group_files, route_files
@@ -38,6 +36,8 @@ BATCH_BYTES = 6_000_000_000
 
 TASK_BYTES = 110_000_000
 """Bytes of the files that one reading task takes at most."""
+
+Result = TypeVar("Result")
 
 DIGEST_BYTES_PER_SECOND, READ_BYTES_PER_SECOND = 1e9, 25e6
 """What one process digests and reads; reading as measured on SMF (50 MB/s) and compressed Parquet (14 MB/s)."""
@@ -68,70 +68,51 @@ def _examine(
     job: Job, paths: Sequence[str], local: Fetched, progress: Callable[[int, int], None]
 ) -> tuple[list[InputFile], dict[str, FileReport]]:
     """Digest every file; files that are missing, or known with all their images, are reported at once."""
-    inputs: list[InputFile] = []
-    reports = {url: FileReport(url, "failed", error=str(why), exit_code=why.exit_code)
-               for url, why in local.items() if isinstance(why, SkydbError)}  # fmt: skip
-    todo = [path for path in dict.fromkeys(paths) if path not in reports]
-    places = [str(local.get(path, path)) for path in todo]
-    executor = job.executor_of(sum(map(_size, places)) / DIGEST_BYTES_PER_SECOND)
-    digested = list(executor.map(_digest_of_database if job.options.dvo else _digest, places, progress=progress))
-    logged = logged_files(job.db.snapshot(), {found.digest for found in digested})
+    at_urls, reports = _parted(local)
+    places = {path: Path(at_urls.get(path, path)) for path in dict.fromkeys(paths) if path not in reports}
+    contents, refused = _parted({path: _content(place, job.options.reader) for path, place in places.items()})
+    executor = job.executor_of(sum(c.bytes for c in contents.values()) / DIGEST_BYTES_PER_SECOND)
+    found = executor.map(_digest, contents.values(), progress=progress)
+    digests, unread = _parted(dict(zip(contents, found, strict=True)))
+    reports |= refused | unread
+    logged = logged_files(job.db.snapshot(), set(digests.values()))
     known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
-    for path, place, found in zip(todo, places, digested, strict=True):
-        if found.error is not None:
-            reports[path] = FileReport(path, "failed", error=found.error, exit_code=found.exit_code)
-        elif found.digest in known:
+    inputs: list[InputFile] = []
+    for path, digest in digests.items():
+        if digest in known:
             reports[path] = FileReport(path, "known")
         else:
-            known[found.digest] = path
-            inputs.append(InputFile(len(inputs), path, found.digest, found.bytes, place))
+            known[digest] = path
+            inputs.append(InputFile(len(inputs), path, digest, contents[path].bytes, str(places[path])))
     return inputs, reports
 
 
-def _size(path: str) -> int:
-    """Return the bytes of a file; 0 where there is none, which is reported later."""
+def _parted(found: Mapping[str, Result | SkydbError]) -> tuple[dict[str, Result], dict[str, FileReport]]:
+    """Return what was found of each input, and the reports on those of which something is wrong."""
+    good = {path: each for path, each in found.items() if not isinstance(each, SkydbError)}
+    bad = {path: each for path, each in found.items() if isinstance(each, SkydbError)}
+    return good, {path: FileReport(path, "failed", error=str(e), exit_code=e.exit_code) for path, e in bad.items()}
+
+
+def _content(path: Path, reader: FolderReader | None) -> Content | SkydbError:
+    """Return what an input is made of, or what is wrong with it."""
+    return _or_error(lambda: content_of(path, reader), path)
+
+
+def _digest(content: Content) -> str | SkydbError:
+    """Return the digest of an input, or why its files cannot be read."""
+    return _or_error(content.digest, content.path)
+
+
+def _or_error(action: Callable[[], Result], path: Path) -> Result | SkydbError:
+    """Return what looking at an input gives, or what is wrong with it: the others go on."""
     try:
-        return sum(file.stat().st_size for file in files_of(Path(path)))
-    except (OSError, SkydbError):
-        return 0
-
-
-@dataclass(frozen=True)
-class _Digested:
-    """The digest and the bytes of a file's content, or what is wrong with it, and who has to act."""
-
-    digest: str = ""
-    bytes: int = 0
-    error: str | None = None
-    exit_code: int = 0
-
-
-def _digest(path: str) -> _Digested:
-    """Digest a file, or a HATS catalog as a whole."""
-    target = Path(path)
-    try:
-        files = files_of(target)
-        return _Digested(digest_of(files[0]) if files == (target,) else _digest_of_all(files), _size(path))
+        return action()
+    except SkydbError as error:
+        return error
     except OSError as error:
-        todo = "give its files, or `skydb import-dvo` a DVO database's" if target.is_dir() else "check the path"
-        found: SkydbError = UsageError(f"cannot be opened: {error.strerror}", path, todo)
-    except SkydbError as error:
-        found = error
-    return _Digested(error=str(found), exit_code=found.exit_code)
-
-
-def _digest_of_all(files: Sequence[Path]) -> str:
-    """Return the digest of the files' own digests, in order."""
-    digests = "".join(map(digest_of, files))
-    return hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
-
-
-def _digest_of_database(catdir: str) -> _Digested:
-    """Return the digest of a DVO database, all its files together."""
-    try:
-        return _Digested(*digest_of_database(Path(catdir)))
-    except SkydbError as error:
-        return _Digested(error=str(error), exit_code=error.exit_code)
+        todo = "give its files, or `skydb import-dvo` a DVO database's" if path.is_dir() else "check the path"
+        return UsageError(f"cannot be opened: {error.strerror}", str(path), todo)
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:

@@ -226,14 +226,23 @@ def _reports(
     """Report on a batch's files, by path; `cells` is None where nothing was written."""
     paths = {f.number: f.path for f in batch.files}
     stored = sum_of([cell.companions for cell in cells or ()])
-    reports = {paths[s.number]: _report(paths[s.number], s, linked, base.images) for s in base.summaries}
+    stored_rows = rows_by_file(linked, base.images, batch.n_numbers)
+    reports = {paths[s.number]: _report(paths[s.number], s, linked, stored_rows) for s in base.summaries}
     for summary in (s for s in base.summaries if cells is not None and s.accepted and s.companions):
         path = paths[summary.number]
         reports[path] = replace(reports[path], companions=counts_of_file(summary, base.snapshot, stored))
     return reports
 
 
-def _report(path: str, summary: FileSummary, linked: Linked | None, images: ImageBatch) -> FileReport:
+def rows_by_file(linked: Linked | None, images: ImageBatch, n_numbers: int) -> np.ndarray:
+    """Return the stored measurements of every input file, by its number: (n_numbers,)."""
+    rows = np.zeros(n_numbers, dtype=np.int64)
+    if linked is not None:
+        np.add.at(rows, images.file, linked.n_measurements)
+    return rows
+
+
+def _report(path: str, summary: FileSummary, linked: Linked | None, stored_rows: np.ndarray) -> FileReport:
     if summary.known:
         return FileReport(path, "known")
     if summary.error is not None or linked is None:
@@ -245,6 +254,5 @@ def _report(path: str, summary: FileSummary, linked: Linked | None, images: Imag
     return FileReport(
         path, "ingested", summary.images.num_rows, summary.n_in, matched,
         summary.n_kept - there - matched - refused.total(), rejected.total(),
-        int(linked.n_measurements[images.file == summary.number].sum()), summary.n_nulled, dict(rejected),
-        n_there=there,
+        int(stored_rows[summary.number]), summary.n_nulled, dict(rejected), n_there=there,
     )  # fmt: skip

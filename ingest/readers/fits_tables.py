@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -150,6 +150,17 @@ class TableLayout:
 
     columns: dict[str, TableColumn]
     dtype: np.dtype[Any]
+
+
+def is_fits_with(words: Iterable[str], suffixes: Sequence[str], path: Path, head: bytes, *, n_bytes: int) -> bool:
+    """Say whether a file is FITS and has one of the suffixes, or one of the words among its first `n_bytes`."""
+    if not head.startswith(b"SIMPLE  ="):
+        return False
+    if path.suffix.lower() in suffixes:
+        return True
+    with path.open("rb") as file:
+        start = file.read(n_bytes)
+    return any(word.encode() in start for word in words)
 
 
 def open_fits(path: Path) -> FitsFile:

@@ -176,7 +176,8 @@ class FileRule:
         "`parquet`, `fits`, `text` (delimited, streamed), `ecsv`, `votable`, `avro` (alert packets: container files, "
         "or tar archives of them), or `ascii.NAME` with the name of an astropy ASCII format (`ascii.cds`, "
         "`ascii.ipac`, `ascii.fixed_width` …; read whole); `any`: the one of these that the file begins like, but for "
-        "`avro`, where text is `text` as described here, or an IPAC table",
+        "`avro`, where text is `text` as described here, or an IPAC table. What gzip, bzip2 or xz compressed is "
+        "expanded, whatever the file's name, but no Parquet",
     )  # fmt: skip
     table: str | int | None = key(
         text_or_integer, "name or number",

@@ -14,12 +14,7 @@ from skydb.errors import UsageError
 from skydb.ingest.addstar import addstar
 from skydb.tools.cli import main
 from tests.ingest.catalog_files import Chip, rows, write_cmf, write_smf
-from tests.ingest.skies import check_nothing_is_left_over, contents, new_database, write_night
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return new_database(tmp_path / "t.sky")
+from tests.ingest.skies import check_nothing_is_left_over, contents, write_night
 
 
 def check_sound(db: Database) -> None:

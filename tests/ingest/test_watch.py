@@ -27,19 +27,7 @@ from tests.ingest.skies import (
     check_conservation,
     check_nothing_is_left_over,
     contents,
-    new_database,
-    write_night,
 )
-
-
-@pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_night(tmp_path_factory.mktemp("night"), exposures=4, stars=40)
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return new_database(tmp_path / "t.sky")
 
 
 @pytest.fixture
