@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from os.path import isdir
 from pathlib import Path
 
-from skydb.errors import SkydbError, UsageError
+from skydb.errors import SkydbError, UsageError, disk_error
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.files import digest_of
@@ -22,11 +23,13 @@ from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
 from skydb.store.scratch import scratch
 
+from .faults import Fault, fault_of
 from .fetching import Fetched, fetched
 from .job import Job
+from .known import Staying
 from .readers import reader_for
 from .readers.dvo.reader import digest_of_database
-from .readers.hats_folder import files_of
+from .readers.hats_folder import files_of, look_at
 from .readers.interface import ReadRequest
 from .replacing import take_out
 from .report import AddstarReport, FileReport
@@ -51,9 +54,12 @@ def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
 
 def _ingest(job: Job, paths: Sequence[str], local: Fetched) -> AddstarReport:
     with job.steps.step("digest") as progress:
-        inputs, reports = _examine(job, paths, local, progress)
-    for batch in group_files(_in_order(job, inputs), bytes_per_task=BATCH_BYTES):
-        reports |= _ingest_batch(job, batch)
+        examined = _examine(job, paths, local, progress)
+    reports, came = dict(examined.reports), set[str]()
+    for batch in group_files(_in_order(job, examined.inputs), bytes_per_task=BATCH_BYTES):
+        reports |= _ingest_batch(job, batch, Staying(examined.known, came))
+        came |= {file.digest for file in batch if reports[file.path].status == "ingested"}
+    reports |= {path: _of_copy(path, reports[first]) for path, first in examined.copies.items()}
     if job.options.compact and not job.options.defer and not job.options.dry_run:
         with job.steps.step("compact") as progress:
             compact(
@@ -64,28 +70,53 @@ def _ingest(job: Job, paths: Sequence[str], local: Fetched) -> AddstarReport:
     return AddstarReport(ordered, job.db.snapshot().id, job.steps.seconds, job.options.dry_run)
 
 
-def _examine(
-    job: Job, paths: Sequence[str], local: Fetched, progress: Callable[[int, int], None]
-) -> tuple[list[InputFile], dict[str, FileReport]]:
+@dataclass(frozen=True)
+class _Examined:
+    """The files of a call that are to be read, and of the others reports, or of which of those they are copies.
+
+    `known` are the digests of files that the database has with all their images.
+    """
+
+    inputs: list[InputFile]
+    reports: dict[str, FileReport]
+    copies: dict[str, str]
+    known: frozenset[str]
+
+
+def _examine(job: Job, paths: Sequence[str], local: Fetched, progress: Callable[[int, int], None]) -> _Examined:
     """Digest every file; files that are missing, or known with all their images, are reported at once."""
-    inputs: list[InputFile] = []
-    reports = {url: FileReport(url, "failed", error=str(why), exit_code=why.exit_code)
-               for url, why in local.items() if isinstance(why, SkydbError)}  # fmt: skip
+    inputs: dict[str, InputFile] = {}
+    copies: dict[str, str] = {}
+    reports = {url: _unread(url, why, fault_of(why)) for url, why in local.items() if isinstance(why, SkydbError)}
     todo = [path for path in dict.fromkeys(paths) if path not in reports]
     places = [str(local.get(path, path)) for path in todo]
     executor = job.executor_of(sum(map(_size, places)) / DIGEST_BYTES_PER_SECOND)
     digested = list(executor.map(_digest_of_database if job.options.dvo else _digest, places, progress=progress))
     logged = logged_files(job.db.snapshot(), {found.digest for found in digested})
-    known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
+    known = frozenset(digest for digest, entry in logged.items() if not entry.n_deleted_images)
     for path, place, found in zip(todo, places, digested, strict=True):
         if found.error is not None:
-            reports[path] = FileReport(path, "failed", error=found.error, exit_code=found.exit_code)
+            reports[path] = _unread(path, found.error, found.fault)
         elif found.digest in known:
             reports[path] = FileReport(path, "known")
+        elif found.digest in inputs:
+            copies[path] = inputs[found.digest].path
         else:
-            known[found.digest] = path
-            inputs.append(InputFile(len(inputs), path, found.digest, found.bytes, place))
-    return inputs, reports
+            inputs[found.digest] = InputFile(len(inputs), path, found.digest, found.bytes, place, found.changed)
+    return _Examined(list(inputs.values()), reports, copies, known)
+
+
+def _unread(path: str, error: SkydbError, fault: Fault) -> FileReport:
+    """Report on a file that could not even be looked at: what it holds is not to blame."""
+    blamed = "call" if fault == "content" else fault
+    return FileReport(path, "failed", error=str(error), exit_code=error.exit_code, fault=blamed)
+
+
+def _of_copy(path: str, first: FileReport) -> FileReport:
+    """Report on a file that holds the same as an earlier one of the call, from what became of that."""
+    if first.status != "failed":
+        return FileReport(path, "known")
+    return replace(first, file=path, error=(first.error or "").replace(first.file, path))
 
 
 def _size(path: str) -> int:
@@ -98,26 +129,41 @@ def _size(path: str) -> int:
 
 @dataclass(frozen=True)
 class _Digested:
-    """The digest and the bytes of a file's content, or what is wrong with it, and who has to act."""
+    """The digest and the bytes of a file's content, and when it was changed last; or why it has none."""
 
     digest: str = ""
     bytes: int = 0
-    error: str | None = None
-    exit_code: int = 0
+    changed: int | None = None
+    error: SkydbError | None = None
+    fault: Fault = "call"  # of the error, which loses its cause on the way from a worker
+
+    @classmethod
+    def none(cls, error: SkydbError) -> _Digested:
+        """Return that of a file that cannot be looked at."""
+        return cls(error=error, fault=fault_of(error))
 
 
 def _digest(path: str) -> _Digested:
     """Digest a file, or a HATS catalog as a whole."""
     target = Path(path)
     try:
-        files = files_of(target)
-        return _Digested(digest_of(files[0]) if files == (target,) else _digest_of_all(files), _size(path))
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise UsageError("a pipe or a device is no file", path, "write what it gives into a file")
+        files, (size, changed) = files_of(target), look_at(target) or (0, None)
+        digest = digest_of(files[0]) if files == (target,) else _digest_of_all(files)
     except OSError as error:
-        todo = "give its files, or `skydb import-dvo` a DVO database's" if target.is_dir() else "check the path"
-        found: SkydbError = UsageError(f"cannot be opened: {error.strerror}", path, todo)
+        return _Digested.none(_not_opened(error, target))
     except SkydbError as error:
-        found = error
-    return _Digested(error=str(found), exit_code=found.exit_code)
+        return _Digested.none(error)
+    return _Digested(digest, size, changed)
+
+
+def _not_opened(error: OSError, path: Path) -> SkydbError:
+    """Return what to say of a file that the system does not open."""
+    todo = "give its files, or `skydb import-dvo` a DVO database's" if isdir(path) else "check the path"
+    found = disk_error(error, path) or UsageError(f"cannot be opened: {error.strerror}", str(path), todo)
+    found.__cause__ = error
+    return found
 
 
 def _digest_of_all(files: Sequence[Path]) -> str:
@@ -131,7 +177,7 @@ def _digest_of_database(catdir: str) -> _Digested:
     try:
         return _Digested(*digest_of_database(Path(catdir)))
     except SkydbError as error:
-        return _Digested(error=str(error), exit_code=error.exit_code)
+        return _Digested.none(error)
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:
@@ -154,7 +200,7 @@ def _first_start(file: InputFile, request: ReadRequest) -> float:
     return start if start == start else float("inf")
 
 
-def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]:
+def _ingest_batch(job: Job, files: Sequence[InputFile], staying: Staying) -> dict[str, FileReport]:
     size = sum(f.bytes for f in files)
     executor = job.executor_of(size / READ_BYTES_PER_SECOND)
     share = min(TASK_BYTES, 1 + size // (2 * executor.workers))
@@ -165,7 +211,7 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
             routed = tuple(executor.map(route_files, tasks, progress=progress))
         batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
         reached("addstar.read")
-        replaced = take_out(job, batch) if job.options.replace else Counter[int]()
+        replaced = take_out(job, batch, staying) if job.options.replace else Counter[int]()
         root = job.db.root
         reports = until_committed(
             root, partial(store_batch, job, batch), after_conflict=partial(drop_uncommitted, root, place.path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,10 +15,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import Any
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import IO, Any
 
-from skydb.errors import DataError
+from skydb.errors import DataError, clear_disk_errors
 
 MAGIC = b"Obj\x01"
 TAR_BLOCK = 512
@@ -118,7 +117,7 @@ def _members(path: Path, stream: BufferedReader) -> Iterator[Container]:
                 with SpooledTemporaryFile(_SPOOLED_BYTES) as content:
                     source = archive.extractfile(member) if member.isreg() else None
                     if source is not None:
-                        shutil.copyfileobj(source, content)
+                        _spool(source, content)
                         content.seek(0)
                     yield Container(member.name, content if source is not None else None)
     except tarfile.TarError as error:
@@ -127,3 +126,10 @@ def _members(path: Path, stream: BufferedReader) -> Iterator[Container]:
         pass
     if len(watched.tail) < TAR_BLOCK or watched.tail.strip(b"\0"):
         raise DataError("the archive ends early", str(path), "fetch it again")
+
+
+def _spool(source: IO[bytes], content: IO[bytes]) -> None:
+    """Copy a member of an archive; if there is no room for it, the disk of temporary files is to be named."""
+    while part := source.read(1 << 20):
+        with clear_disk_errors(gettempdir()):
+            content.write(part)

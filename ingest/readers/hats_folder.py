@@ -8,10 +8,11 @@ catalog. Source: hats.readthedocs.io, and catalogs that hats-import has written.
 from __future__ import annotations
 
 import csv
+import os.path
 import re
 from pathlib import Path
 
-from skydb.errors import DataError, UsageError
+from skydb.errors import DataError, SkydbError, UsageError
 
 CATALOG, COLLECTION = ("hats.properties", "properties"), "collection.properties"
 WITHOUT_ROWS = ("margin", "index", "association", "map")
@@ -31,9 +32,21 @@ def files_of(path: Path) -> tuple[Path, ...]:
     return leaf_files(path) if is_hats(path) else (path,)
 
 
+def look_at(path: Path) -> tuple[int, int] | None:
+    """Return how many bytes a file has, or the files of a catalog, and when they were written last (ns since 1970).
+
+    None where there is none, or it may not be looked at.
+    """
+    try:
+        found = [file.stat() for file in files_of(path)]
+    except (OSError, SkydbError):
+        return None
+    return sum(each.st_size for each in found), max((each.st_mtime_ns for each in found), default=0)
+
+
 def is_hats(path: Path) -> bool:
     """Say whether a path is the folder of a HATS catalog or collection."""
-    return path.is_dir() and any((path / name).is_file() for name in (*CATALOG, COLLECTION))
+    return os.path.isdir(path) and any(os.path.isfile(path / name) for name in (*CATALOG, COLLECTION))
 
 
 def is_leaf(path: Path) -> bool:
