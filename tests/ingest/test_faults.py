@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from skydb.database import Database
@@ -19,6 +20,7 @@ from skydb.ingest import batches
 from skydb.ingest.addstar import addstar
 from skydb.ingest.faults import Fault, fault_of
 from skydb.ingest.readers import avro_files, fits_tables, table_files
+from skydb.ingest.readers.dvo import repeats
 from skydb.ingest.readers.fits_tables import reading
 from skydb.ingest.readers.interface import MissingError
 from skydb.ingest.report import FileReport
@@ -126,6 +128,12 @@ def test_compressed_table_for_which_there_is_no_room_stays(
     report = tried(db, tmp_path / "packed.cmf", tmp_path / "bad")
     assert report.fault == "disk"
     assert f"{tempfile.gettempdir()}: no space left on device; free some space" in (report.error or "")
+
+
+def test_keys_of_a_dvo_database_for_which_there_is_no_room_name_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "TemporaryFile", FullFile)
+    with pytest.raises(DiskFullError, match=f"{tempfile.gettempdir()}: no space left on device"):
+        repeats.Repeats.of([np.arange(3, dtype=np.uint64)])
 
 
 def test_packets_for_which_there_is_no_room_are_not_counted_as_damaged(
