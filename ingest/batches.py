@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from os.path import isdir
 from pathlib import Path
 from typing import TypeVar
 
-from skydb.errors import SkydbError, UsageError
+from skydb.errors import SkydbError, UsageError, disk_error
 from skydb.store.compact import compact
 from skydb.store.crashpoints import reached
 from skydb.store.history import logged_files
@@ -21,8 +22,10 @@ from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
 from skydb.store.scratch import scratch
 
+from .faults import Fault, fault_of
 from .fetching import Fetched, fetched
 from .job import Job
+from .known import Staying
 from .readers import reader_for
 from .readers.contents import Content, content_of
 from .readers.interface import FolderReader, ReadRequest
@@ -51,9 +54,12 @@ def ingest_files(job: Job, paths: Sequence[str]) -> AddstarReport:
 
 def _ingest(job: Job, paths: Sequence[str], local: Fetched) -> AddstarReport:
     with job.steps.step("digest") as progress:
-        inputs, reports = _examine(job, paths, local, progress)
-    for batch in group_files(_in_order(job, inputs), bytes_per_task=BATCH_BYTES):
-        reports |= _ingest_batch(job, batch)
+        examined = _examine(job, paths, local, progress)
+    reports, came = dict(examined.reports), set[str]()
+    for batch in group_files(_in_order(job, examined.inputs), bytes_per_task=BATCH_BYTES):
+        reports |= _ingest_batch(job, batch, Staying(examined.known, came))
+        came |= {file.digest for file in batch if reports[file.path].status == "ingested"}
+    reports |= {path: _of_copy(path, reports[first]) for path, first in examined.copies.items()}
     if job.options.compact and not job.options.defer and not job.options.dry_run:
         with job.steps.step("compact") as progress:
             compact(
@@ -64,55 +70,106 @@ def _ingest(job: Job, paths: Sequence[str], local: Fetched) -> AddstarReport:
     return AddstarReport(ordered, job.db.snapshot().id, job.steps.seconds, job.options.dry_run)
 
 
-def _examine(
-    job: Job, paths: Sequence[str], local: Fetched, progress: Callable[[int, int], None]
-) -> tuple[list[InputFile], dict[str, FileReport]]:
+@dataclass(frozen=True)
+class _Examined:
+    """The files of a call that are to be read, and of the others reports, or of which of those they are copies.
+
+    `known` are the digests of files that the database has with all their images.
+    """
+
+    inputs: list[InputFile]
+    reports: dict[str, FileReport]
+    copies: dict[str, str]
+    known: frozenset[str]
+
+
+def _examine(job: Job, paths: Sequence[str], local: Fetched, progress: Callable[[int, int], None]) -> _Examined:
     """Digest every file; files that are missing, or known with all their images, are reported at once."""
-    at_urls, reports = _parted(local)
-    places = {path: Path(at_urls.get(path, path)) for path in dict.fromkeys(paths) if path not in reports}
-    contents, refused = _parted({path: _content(place, job.options.reader) for path, place in places.items()})
+    failed = {url: _Failed.of(why) for url, why in local.items() if isinstance(why, SkydbError)}
+    places = {path: Path(str(local.get(path, path))) for path in dict.fromkeys(paths) if path not in failed}
+    contents, unseen = _parted({path: _content(place, job.options.reader) for path, place in places.items()})
     executor = job.executor_of(sum(c.bytes for c in contents.values()) / DIGEST_BYTES_PER_SECOND)
     found = executor.map(_digest, contents.values(), progress=progress)
     digests, unread = _parted(dict(zip(contents, found, strict=True)))
-    reports |= refused | unread
+    reports = {path: why.report(path) for path, why in (failed | unseen | unread).items()}
     logged = logged_files(job.db.snapshot(), set(digests.values()))
-    known = {digest: entry.file for digest, entry in logged.items() if not entry.n_deleted_images}
-    inputs: list[InputFile] = []
+    known = frozenset(digest for digest, entry in logged.items() if not entry.n_deleted_images)
+    inputs: dict[str, InputFile] = {}
+    copies: dict[str, str] = {}
     for path, digest in digests.items():
         if digest in known:
             reports[path] = FileReport(path, "known")
+        elif digest in inputs:
+            copies[path] = inputs[digest].path
         else:
-            known[digest] = path
-            inputs.append(InputFile(len(inputs), path, digest, contents[path].bytes, str(places[path])))
-    return inputs, reports
+            content = contents[path]
+            inputs[digest] = InputFile(len(inputs), path, digest, content.bytes, str(places[path]), content)
+    return _Examined(list(inputs.values()), reports, copies, known)
 
 
-def _parted(found: Mapping[str, Result | SkydbError]) -> tuple[dict[str, Result], dict[str, FileReport]]:
-    """Return what was found of each input, and the reports on those of which something is wrong."""
-    good = {path: each for path, each in found.items() if not isinstance(each, SkydbError)}
-    bad = {path: each for path, each in found.items() if isinstance(each, SkydbError)}
-    return good, {path: FileReport(path, "failed", error=str(e), exit_code=e.exit_code) for path, e in bad.items()}
+@dataclass(frozen=True)
+class _Failed:
+    """Why an input could not be looked at; an error loses its cause on the way from a worker, so `fault` goes along."""
+
+    error: SkydbError
+    fault: Fault
+
+    @classmethod
+    def of(cls, error: SkydbError) -> _Failed:
+        """Say what is to blame: nobody has read what the input holds, so that is not."""
+        fault = fault_of(error)
+        return cls(error, "call" if fault == "content" else fault)
+
+    def report(self, path: str) -> FileReport:
+        """Report on the input."""
+        return FileReport(path, "failed", error=str(self.error), exit_code=self.error.exit_code, fault=self.fault)
 
 
-def _content(path: Path, reader: FolderReader | None) -> Content | SkydbError:
+def _parted(found: Mapping[str, Result | _Failed]) -> tuple[dict[str, Result], dict[str, _Failed]]:
+    """Return what was found of each input, and of which something is wrong."""
+    good = {path: each for path, each in found.items() if not isinstance(each, _Failed)}
+    return good, {path: each for path, each in found.items() if isinstance(each, _Failed)}
+
+
+def _content(path: Path, reader: FolderReader | None) -> Content | _Failed:
     """Return what an input is made of, or what is wrong with it."""
-    return _or_error(lambda: content_of(path, reader), path)
+
+    def look() -> Content:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError("a pipe or a device is no file", str(path), "write what it gives into a file")
+        return content_of(path, reader)
+
+    return _or_failed(look, path)
 
 
-def _digest(content: Content) -> str | SkydbError:
+def _digest(content: Content) -> str | _Failed:
     """Return the digest of an input, or why its files cannot be read."""
-    return _or_error(content.digest, content.path)
+    return _or_failed(content.digest, content.path)
 
 
-def _or_error(action: Callable[[], Result], path: Path) -> Result | SkydbError:
+def _or_failed(action: Callable[[], Result], path: Path) -> Result | _Failed:
     """Return what looking at an input gives, or what is wrong with it: the others go on."""
     try:
         return action()
     except SkydbError as error:
-        return error
+        return _Failed.of(error)
     except OSError as error:
-        todo = "give its files, or `skydb import-dvo` a DVO database's" if path.is_dir() else "check the path"
-        return UsageError(f"cannot be opened: {error.strerror}", str(path), todo)
+        return _Failed.of(_not_opened(error, path))
+
+
+def _not_opened(error: OSError, path: Path) -> SkydbError:
+    """Return what to say of a file that the system does not open."""
+    todo = "give its files, or `skydb import-dvo` a DVO database's" if isdir(path) else "check the path"
+    found = disk_error(error, path) or UsageError(f"cannot be opened: {error.strerror}", str(path), todo)
+    found.__cause__ = error
+    return found
+
+
+def _of_copy(path: str, first: FileReport) -> FileReport:
+    """Report on a file that holds the same as an earlier one of the call, from what became of that."""
+    if first.status != "failed":
+        return FileReport(path, "known")
+    return replace(first, file=path, error=(first.error or "").replace(first.file, path))
 
 
 def _in_order(job: Job, files: Sequence[InputFile]) -> Sequence[InputFile]:
@@ -135,7 +192,7 @@ def _first_start(file: InputFile, request: ReadRequest) -> float:
     return start if start == start else float("inf")
 
 
-def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]:
+def _ingest_batch(job: Job, files: Sequence[InputFile], staying: Staying) -> dict[str, FileReport]:
     size = sum(f.bytes for f in files)
     executor = job.executor_of(size / READ_BYTES_PER_SECOND)
     share = min(TASK_BYTES, 1 + size // (2 * executor.workers))
@@ -146,7 +203,7 @@ def _ingest_batch(job: Job, files: Sequence[InputFile]) -> dict[str, FileReport]
             routed = tuple(executor.map(route_files, tasks, progress=progress))
         batch = RoutedBatch(tuple(files), request.photcodes, routed, place)
         reached("addstar.read")
-        replaced = take_out(job, batch) if job.options.replace else Counter[int]()
+        replaced = take_out(job, batch, staying) if job.options.replace else Counter[int]()
         root = job.db.root
         reports = until_committed(
             root, partial(store_batch, job, batch), after_conflict=partial(drop_uncommitted, root, place.path)

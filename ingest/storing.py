@@ -29,7 +29,7 @@ from skydb.store.snapshot import Snapshot
 from .batch import ImageBatch, build_batch, first_zero_points
 from .companion_log import companion_log, counts_of_file, sum_of
 from .job import Job
-from .known import accepted_images
+from .known import Staying, accepted_images
 from .linking import Linked, LinkTask, link_cells
 from .reach import Reach, reach_of
 from .report import FileReport
@@ -78,7 +78,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     CommitConflict
         Another writer came first: what was written is noted in the batch's folder, and of no use.
     """
-    base = _base(job, batch)
+    base = base_of(job, batch)
     if not any(s.accepted for s in base.summaries):
         return _reports(batch, base, None, None)
     with job.steps.step("associate") as progress:
@@ -107,13 +107,21 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     return reports
 
 
-def _base(job: Job, batch: RoutedBatch) -> Base:
-    """Decide, against the newest snapshot, which files are accepted, and order their images."""
+def base_of(job: Job, batch: RoutedBatch, *, replacing: Staying | None = None) -> Base:
+    """Decide, against the newest snapshot, which files are accepted, and order their images.
+
+    `replacing` as in `accepted_images`.
+
+    Raises
+    ------
+    BusyError
+        A photcode means something else than when the files were read.
+    """
     snapshot = job.db.snapshot()
     stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
     photcodes = job.photcodes(snapshot)
     _check_numbers(batch.photcodes, photcodes)
-    summaries = accepted_images(job.db, snapshot, batch.files, batch.summaries)
+    summaries = accepted_images(job.db, snapshot, batch.files, batch.summaries, replacing=replacing)
     images = build_batch(
         summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
     )
@@ -246,7 +254,7 @@ def _report(path: str, summary: FileSummary, linked: Linked | None, stored_rows:
     if summary.known:
         return FileReport(path, "known")
     if summary.error is not None or linked is None:
-        return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code)
+        return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code, fault=summary.fault)
     matched = int(linked.matched[summary.number])
     there = sum(summary.rows_of_image[image] for image in summary.left_out)
     refused = Counter({reason: int(counts[summary.number]) for reason, counts in linked.refused.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skydb.errors import DataError, UsageError
+from skydb.errors import DataError, UsageError, disk_error
 
 from .hats_folder import is_hats
 from .interface import Reader, ReadRequest
@@ -69,4 +69,5 @@ def _head(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise UsageError("no such file", str(path), "correct its path") from error
     except OSError as error:
-        raise DataError(f"the file cannot be read ({error})", str(path), "make it readable") from error
+        what = f"the file cannot be read ({error})"
+        raise disk_error(error, path) or DataError(what, str(path), "make it readable") from error

@@ -5,7 +5,6 @@ The container format is that of the Avro 1.11 specification ("Object Container F
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from skydb.errors import DataError
 
-from .whole_compression import expanded
+from .whole_compression import expanded, spool
 
 MAGIC = b"Obj\x01"
 TAR_BLOCK = 512
@@ -98,7 +97,7 @@ def _members(path: Path, stream: BufferedReader) -> Iterator[Container]:
                 with SpooledTemporaryFile(_SPOOLED_BYTES) as content:
                     source = archive.extractfile(member) if member.isreg() else None
                     if source is not None:
-                        shutil.copyfileobj(source, content)
+                        spool(source, content)
                         content.seek(0)
                     yield Container(member.name, content if source is not None else None)
     except tarfile.TarError as error:

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """The path of one input, its files in the order in which they are digested, and their bytes.
+    """The path of one input, its files in the order in which they are digested, their bytes, and how new they are.
 
-    Where `names` are given, they are digested with the files: of tables that are told apart by them.
+    `changed` is when one was written last, in ns since 1970. Where `names` are given, they are digested with the files:
+    of tables that are told apart by them.
     """
 
     path: Path
     files: tuple[Path, ...]
     bytes: int
+    changed: int
     names: tuple[str, ...] = ()
 
     @classmethod
@@ -36,7 +38,17 @@ class Content:
         OSError
             One is not there.
         """
-        return cls(path, files, sum(file.stat().st_size for file in files), names)
+        found = [file.stat() for file in files]
+        newest = max((each.st_mtime_ns for each in found), default=0)
+        return cls(path, files, sum(each.st_size for each in found), newest, names)
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether its files are others by now; one that is gone is for its reader to miss."""
+        try:
+            return Content.of(self.path, self.files, self.names) != self
+        except OSError:
+            return False
 
     def digest(self) -> str:
         """Return the digest of the file that the path is; of a folder, that of its files' digests.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from skydb.errors import UsageError
+from skydb.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from skydb.schema.model import Table
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 500_000
 """Rows of a chunk at most: what a reader holds in memory at a time."""
+
+
+class MissingError(DataError):
+    """What a file needs is not there, such as its photcode or the header of its image; it may be sound itself."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import DataError, did_you_mean
+from skydb.errors import DataError, clear_disk_errors, did_you_mean
 
 from .fits_tables import write_expanded
 from .mapping_rules import BesideRule, FileRule
@@ -57,8 +57,9 @@ def open_hdus(path: Path) -> Any:
             held.pop_all()
             return hdus
         with NamedTemporaryFile(suffix=".fits") as plain:
-            write_expanded(whole, plain.file)
-            plain.flush()
+            with clear_disk_errors(gettempdir()):
+                write_expanded(whole, plain.file)
+                plain.flush()
             return fits.open(plain.name, memmap=True, mode="readonly", lazy_load_hdus=False)
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
+from tempfile import NamedTemporaryFile, gettempdir
+from typing import IO, Any
 
-from skydb.errors import DataError
+from skydb.errors import DataError, clear_disk_errors
 
 _EXPANDED: dict[str, tuple[bytes, Callable[..., Any]]] = {
     "gzip": (b"\x1f\x8b", gzip.open), "bzip2": (b"BZh", bz2.open), "xz": (b"\xfd7zXZ", lzma.open),
@@ -80,10 +79,18 @@ def plain_copy(path: Path) -> Iterator[Path]:
         return
     with NamedTemporaryFile() as copy:
         with expanded(path) as content:
-            shutil.copyfileobj(content, copy, _BUFFER)
-        copy.flush()
+            spool(content, copy)
         try:
             yield Path(copy.name)
         except DataError as error:
             where = (error.where or "").replace(copy.name, str(path))
             raise type(error)(error.what, where, error.todo) from error
+
+
+def spool(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a stream into a temporary file; if there is no room for it, the disk of temporary files is to be named."""
+    while part := source.read(_BUFFER):
+        with clear_disk_errors(gettempdir()):
+            target.write(part)
+    with clear_disk_errors(gettempdir()):
+        target.flush()
