@@ -22,13 +22,14 @@ from skydb.store.cells import Cell
 from skydb.store.files import DataFile
 from skydb.store.parquet import read_file, sort_rows
 from skydb.store.scratch import Scratch
+from skydb.store.seeds import FOUNDING
 from skydb.store.snapshot import Snapshot
 
 from .images import UNKNOWN, Images
 from .keys import Ints, counted, repeated
 from .ledger import LostRows
 from .links import NAMES, linked
-from .seeds import FOUNDING, MendedSeeds, mended_seeds
+from .seeds import MendedSeeds, mended_seeds
 from .under_check import comparable
 
 _NEEDED = tuple(dict.fromkeys([

@@ -686,7 +686,8 @@ def test_shipped_mapping_by_name_is_a_mapping_for_the_reader():
 ])  # fmt: skip
 def test_motions_convert_from_the_units_of_the_file(tmp_path: Path, unit: str, factor: float) -> None:
     (tmp_path / "t.csv").write_text("id,ra,dec,g,g_err,b,c,c_err,mu,nu\n7,10,20,15,0.1,16,3,0.1,2.5e-3,-1.5e-3\n")
-    columns = (f'pm_{axis} = {{ column = "{name}", unit = "{unit}" }}\n' for axis, name in (("ra", "mu"), ("dec", "nu")))
+    parts = (("pm_ra", "mu"), ("pm_dec", "nu"))
+    columns = (f'{name} = {{ column = "{given}", unit = "{unit}" }}\n' for name, given in parts)
     moving = "[measurements]\n" + "".join(columns)
     mapping = mapping_of(tmp_path, REFERENCE.replace("[measurements]\n", moving))
     found = joined(read(tmp_path / "t.csv", mapping))
