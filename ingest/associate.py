@@ -206,9 +206,10 @@ def link_cell(
 ) -> CellLinks:
     """Find the objects of those detections of one cell that nothing outside it can influence; name the others.
 
-    A component with a point near the border, or an object of another cell, is left for the pool whole. Two points of different cells within the
-    linking length are both near a border, so a chain of links that leaves a cell has such a point in every cell where
-    it runs, and all of it meets in the pool; a component without one has no link to the outside.
+    A component with a point near the border, or an object of another cell, is left for the pool whole. Two points of
+    different cells within the linking length are both near a border, so a chain of links that leaves a cell has such a
+    point in every cell where it runs, and all of it meets in the pool; a component without one has no link to the
+    outside.
 
     Parameters
     ----------
@@ -242,11 +243,10 @@ def link_cell(
     if (outside := cell_of(pix29, cell[0]) != cell[1]).any():
         where = f"cell {cell}, detection {int(outside.argmax())}"
         raise DataError("a detection outside its cell", where, "give each cell what lies in it")
-    pooled = components_touching_border(
-        components, np.concatenate((pixel_of(tracks.ra, tracks.dec), pix29)), cell, link_arcsec=tracks.link_arcsec
-    )
+    pix29 = np.concatenate((pixel_of(tracks.ra, tracks.dec), pix29))
+    pooled = components_touching_border(components, pix29, cell, link_arcsec=tracks.link_arcsec)
     if images.span is not None:
-        pooled |= components.touching(_visiting(seeds, tracks, cell, len(pix29)))
+        pooled |= components.touching(_roaming(seeds, tracks, pix29, cell))
     how = {"one_to_many": one_to_many, "founds": founds}
     links = _settle(detections, images, seeds, tracks, components, wanted=~pooled, **how)
     points = components.points_of(pooled)
@@ -255,10 +255,13 @@ def link_cell(
     return CellLinks(links, points[len(tracks.seed) :], pooled_seeds)
 
 
-def _visiting(seeds: Seeds, tracks: Tracks, cell: tuple[int, int], n_detections: int) -> NDArray[np.bool_]:
-    """Mark the points (N,) of objects that were founded in another cell, whose detections it stores."""
+def _roaming(
+    seeds: Seeds, tracks: Tracks, pix29: NDArray[np.int64], cell: tuple[int, int]
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Mark the points (N,) of objects that were founded in another cell, which has their rows, or that go to one."""
     away = cell_of(seeds.object_id, cell[0]) != cell[1]
-    return np.concatenate((away[tracks.seed], np.zeros(n_detections, dtype=bool)))
+    away[tracks.seed[cell_of(pix29[: len(tracks.seed)], cell[0]) != cell[1]]] = True
+    return np.concatenate((away[tracks.seed], np.zeros(len(pix29) - len(tracks.seed), dtype=bool)))
 
 
 def components_touching_border(

@@ -79,12 +79,16 @@ class Seeds:
         return np.where(known, np.nan_to_num(np.hypot(self.pm_ra, self.pm_dec)), 0.0) / _MAS_PER_ARCSEC
 
     def velocities(self) -> NDArray[np.float64]:
-        """Motion (M, 3) in radians per year, tangent to the sphere; 0 where none is known."""
+        """Motion (M, 3) in radians per year, tangent to the sphere; 0 where none is known.
+
+        A function of each object's own bits alone, as `unit_vectors` are.
+        """
         if not len(self.pm_ra):
             return np.zeros((len(self.object_id), 3))
-        alpha, delta = np.radians(self.ra), np.radians(self.dec)
-        east = np.stack((-np.sin(alpha), np.cos(alpha), np.zeros(len(alpha))), axis=1)
-        north = np.stack((-np.sin(delta) * np.cos(alpha), -np.sin(delta) * np.sin(alpha), np.cos(delta)), axis=1)
+        zero = np.zeros(len(self.object_id))
+        (cos_ra, sin_ra, _), (cos_dec, _, sin_dec) = unit_vectors(self.ra, zero).T, unit_vectors(zero, self.dec).T
+        east = np.stack((-sin_ra, cos_ra, zero), axis=1)
+        north = np.stack((-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec), axis=1)
         known = ~np.isnan(np.hypot(self.pm_ra, self.pm_dec))
         east_mas, north_mas = np.where(known, self.pm_ra, 0.0), np.where(known, self.pm_dec, 0.0)
         motion = east_mas[:, None] * east + north_mas[:, None] * north

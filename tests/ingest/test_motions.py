@@ -1,0 +1,121 @@
+"""Objects that move: the whole way from files to objects, against a slow oracle, however the work is cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import skydb
+from skydb.database import Database
+from skydb.ingest import batches, roaming
+from skydb.ingest.addstar import addstar
+from skydb.store.motion import MotionBound, stored_bound
+
+from .motion_oracle import Catalog, Row, associated, survey_of_surveys
+from .skies import assert_same, check_conservation, check_nothing_is_left_over, contents, new_database
+from .tables import mapping_of
+
+PLACES = {"ra 0, where four base pixels meet": (0.0, 0.0), "north pole": (200.0, 89.98), "elsewhere": (211.3, -37.2)}
+TABLES = ("object_seeds", "measurements", "objects")
+
+
+def ingested(
+    folder: Path, catalogs: list[Catalog], *, cell_rows: int, workers: int = 1, name: str = "m.sky"
+) -> Database:  # fmt: skip
+    db = new_database(folder / name, cell_rows=cell_rows)
+    for catalog in catalogs:
+        report = addstar(db, catalog.files(folder), mapping=mapping_of(folder, catalog.mapping()), workers=workers)
+        assert report.n_failed == 0, report.text()
+    return db
+
+
+def founders(db: Database) -> dict[int, int]:
+    """The number of each row, and that of the row which founded its object."""
+    held = contents(db, ["object_seeds", "measurements"])
+    seeds = held["object_seeds"]
+    founder = dict(zip(seeds["object_id"].to_pylist(), seeds["founder_det_id"].to_pylist(), strict=True))
+    rows = held["measurements"]
+    return {n: founder[o] for n, o in zip(rows["det_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_objects_are_the_oracles_however_the_sky_is_cut(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogs = survey_of_surveys(PLACES[place])
+    wanted = associated(catalogs)
+    assert wanted != associated(catalogs, motions=False)
+    assert {wanted[number] for number in (1000, 4000, 10_800, 11_500, 23_600)} == {1000}  # 10 arcsec a year
+    one = ingested(tmp_path, catalogs, cell_rows=10**6)
+    assert founders(one) == wanted
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1)
+    many = ingested(tmp_path, catalogs, cell_rows=8, name="many.sky")
+    assert len(many.snapshot().cells()) > 4 * len(one.snapshot().cells())
+    assert_same(contents(one, TABLES), contents(many, TABLES))
+    assert skydb.fsck(many, deep=True, workers=1).clean
+    check_conservation(many)
+    check_nothing_is_left_over(many)
+    assert_a_cone_finds_the_fastest_where_it_is(many)
+
+
+def assert_a_cone_finds_the_fastest_where_it_is(db: Database) -> None:
+    """Ask for its surroundings at each epoch: its measurement there lies far from where the object was founded."""
+    rows = contents(db, ["measurements"])["measurements"].to_pylist()
+    (fastest,) = {row["object_id"] for row in rows if row["det_id"] == 1000}
+    with skydb.connect(db) as con:
+        for row in (row for row in rows if row["object_id"] == fastest):
+            near = con.cone(row["ra"], row["dec"], "0.01arcsec", table="measurements").arrow()
+            assert row["det_id"] in near["det_id"].to_pylist()
+    assert max(cell.drift_arcsec for cell in db.snapshot().cells()) > 300
+
+
+def test_workers_do_not_change_the_answer(tmp_path: Path) -> None:
+    catalogs = survey_of_surveys(PLACES["elsewhere"], seed=5)[:3]
+    db = ingested(tmp_path, catalogs, cell_rows=20, workers=2)
+    assert founders(db) == associated(catalogs)
+
+
+def test_without_motions_nothing_is_looked_up_and_nothing_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("asked for objects that move")
+
+    monkeypatch.setattr(roaming, "movers_of_cell", refuse)
+    catalogs = [replace(c, with_motions=False) for c in survey_of_surveys(PLACES["elsewhere"])[:3]]
+    db = ingested(tmp_path, catalogs, cell_rows=20)
+    assert founders(db) == associated(catalogs)
+    assert stored_bound(db.root) is None
+    seeds = contents(db, ["object_seeds"])["object_seeds"]
+    assert seeds["assoc_pm_ra"].null_count == seeds["assoc_pm_dec"].null_count == seeds.num_rows
+    assert {f.schema_version for f in db.snapshot().files("measurements")} == {1}
+
+
+def test_founders_give_their_motion_and_no_others(tmp_path: Path) -> None:
+    place = np.array([1.0, 0.0, 0.0])
+    rows = [Row(1, 2000.0, place, 120.5, -7.0), Row(2, 2000.0, turned(place, 30), 0.0, 0.0),
+            Row(3, 2000.0, turned(place, 60), 20_001.0, 0.0), Row(4, 2000.0, turned(place, 90), np.nan, 5.0),
+            Row(5, 2000.0, turned(place, 120))]  # fmt: skip
+    later = [Row(11, 2000.0, turned(place, 120.2), 50.0, 0.0), Row(12, 2000.0, turned(place, 0.1), 1.0, 1.0)]
+    db = ingested(tmp_path, [Catalog("a", rows, with_motions=True), Catalog("b", later, with_motions=True)],
+                  cell_rows=10**6)  # fmt: skip
+    held = contents(db, ["object_seeds", "measurements"])
+    seeds = {r["founder_det_id"]: (r["assoc_pm_ra"], r["assoc_pm_dec"]) for r in held["object_seeds"].to_pylist()}
+    assert seeds == {1: (120.5, -7.0), 2: (0.0, 0.0), 3: (None, None), 4: (None, None), 5: (None, None)}
+    assert stored_bound(db.root) == MotionBound(0.125, 2000.0, 2000.0)
+    raw = {r["det_id"]: (r["pm_ra"], r["pm_dec"]) for r in held["measurements"].to_pylist()}
+    assert raw[3] == (20_001.0, 0.0)
+    assert raw[4] == (None, 5.0)
+    assert raw[11] == (50.0, 0.0)
+    with skydb.connect(db) as con:
+        assert con.sql("SELECT pm_ra FROM measurements WHERE photcode = 'b' ORDER BY pm_ra").arrow().to_pylist() == [
+            {"pm_ra": 1.0}, {"pm_ra": 50.0},
+        ]  # fmt: skip
+
+
+def turned(place: np.ndarray, arcsec: float) -> np.ndarray:
+    angle = arcsec * np.pi / 648_000
+    return np.array([place[0] * np.cos(angle), place[0] * np.sin(angle), 0.0])
