@@ -60,6 +60,11 @@ class MotionBound:
             return None
         return cls(max(b.speed_arcsec for b in some), min(b.first for b in some), max(b.last for b in some))
 
+    @property
+    def text(self) -> str:
+        """The bound in words."""
+        return f"{self.speed_arcsec:g} arcsec per year at epochs {self.first:g} to {self.last:g}"
+
     def way_arcsec(self, span: tuple[float, float]) -> float:
         """Return how far an object may be, at most, from its association position in a span of epochs (yr).
 

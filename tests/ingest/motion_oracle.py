@@ -70,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Rows that come together: of a reference survey of that name, or of nights, whose rows of one year are an image."""
+    """Rows that come together: of a reference survey of that name, or of nights: those of one year are an image."""
 
     name: str
     rows: list[Row]
@@ -179,7 +179,7 @@ def stars(place: tuple[float, float], seed: int, *, count: int = 24, width_arcse
 
 
 def seen(sky: list[Row], year: float, rng: np.random.Generator, first: int, *, motions: bool) -> list[Row]:
-    """The stars as a catalog of some year sees them, 0.1 arcsec off, each but for one in eight, numbered from `first`."""
+    """The stars as a catalog of some year sees them: 0.1 arcsec off, all but one in eight, numbered from `first`."""
     rows = []
     for star in sky:
         if rng.random() < 0.125 and star.number > 1:
