@@ -124,6 +124,27 @@ class Known:
 
 def associated(catalogs: list[Catalog], *, motions: bool = True) -> dict[int, int]:
     """Return, for the number of each row, that of the row that founded its object."""
+    return with_objects(catalogs, motions=motions)[0]
+
+
+def merged(ours: list[Catalog], theirs: list[Catalog]) -> dict[int, int]:
+    """Return the same after the objects of one database were brought into another: theirs as rows of one image."""
+    (found, objects), (coming, their_objects) = with_objects(ours), with_objects(theirs)
+    pairs = sorted(
+        (apart(o.place(t.founder.year), t.founder.at), k, i)
+        for k, t in enumerate(their_objects) for i, o in enumerate(objects)
+        if apart(o.place(t.founder.year), t.founder.at) < RADIUS_ARCSEC
+    )  # fmt: skip
+    partner: dict[int, int] = {}
+    for _, k, i in pairs:
+        if k not in partner and i not in partner.values():
+            partner[k] = i
+    founder = {their_objects[k].founder.number: objects[i].founder.number for k, i in partner.items()}
+    return found | {number: founder.get(first, first) for number, first in coming.items()}
+
+
+def with_objects(catalogs: list[Catalog], *, motions: bool = True) -> tuple[dict[int, int], list[Known]]:
+    """Return what `associated` does, and the objects."""
     objects: list[Known] = []
     found: dict[int, int] = {}
     for catalog in catalogs:
@@ -148,7 +169,7 @@ def associated(catalogs: list[Catalog], *, motions: bool = True) -> dict[int, in
                 found[row.number] = taken[row.number].founder.number
             for known in taken.values():
                 known.surveys.add(catalog.name)
-    return found
+    return found, objects
 
 
 def images_of(catalog: Catalog) -> list[list[Row]]:

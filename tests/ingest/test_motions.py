@@ -5,16 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from astropy.time import Time
 
 import skydb
 from skydb.database import Database
 from skydb.ingest import batches, roaming
 from skydb.ingest.addstar import addstar
+from skydb.ingest.merge import merge
 from skydb.store.motion import stored_bound
 
-from .motion_oracle import Catalog, Row, associated, survey_of_surveys
+from .motion_oracle import Catalog, Row, associated, merged, survey_of_surveys
 from .skies import assert_same, check_conservation, check_nothing_is_left_over, contents, new_database
 from .tables import mapping_of
 
@@ -94,6 +101,30 @@ def test_without_motions_nothing_is_looked_up_and_nothing_moves(
     assert {f.schema_version for f in db.snapshot().files("measurements")} == {1}
 
 
+def test_merge_moves_objects_here_to_the_epochs_of_those_that_come(tmp_path: Path) -> None:
+    catalogs = survey_of_surveys(PLACES["elsewhere"], seed=2)
+    ours, theirs, later = catalogs[:2], [catalogs[2], catalogs[4]], [catalogs[3]]
+    wanted, answers = merged(ours, theirs), []
+    assert wanted[4000] == wanted[23_600] == 1000
+    for cell_rows in (10**6, 8):
+        db = ingested(tmp_path, ours, cell_rows=cell_rows, name=f"ours-{cell_rows}.sky")
+        other = ingested(tmp_path, theirs, cell_rows=cell_rows, name=f"theirs-{cell_rows}.sky")
+        merge(db, other, workers=1)
+        assert founders(db) == wanted
+        assert merge(db, other, workers=1).snapshot is None
+        answers.append(contents(db, ("measurements", "objects", "object_seeds")))
+    assert_same(*answers)
+    seeds, here = (contents(d, ["object_seeds"])["object_seeds"].to_pylist() for d in (other, db))
+    motions = {row["founder_det_id"]: (row["assoc_pm_ra"], row["assoc_epoch"]) for row in seeds}
+    came = [row for row in here if row["founder_det_id"] in motions]
+    assert came
+    assert all(motions[row["founder_det_id"]] == (row["assoc_pm_ra"], row["assoc_epoch"]) for row in came)
+    assert skydb.fsck(db, deep=True, workers=1).clean
+    mapping = mapping_of(tmp_path, later[0].mapping())
+    assert addstar(db, later[0].files(tmp_path), mapping=mapping, workers=1).n_failed == 0
+    assert founders(db)[6000] == 1000
+
+
 def test_founders_give_their_motion_and_no_others(tmp_path: Path) -> None:
     place = np.array([1.0, 0.0, 0.0])
     rows = [Row(1, 2000.0, place, 120.5, -7.0), Row(2, 2000.0, turned(place, 30), 0.0, 0.0),
@@ -122,3 +153,33 @@ def test_founders_give_their_motion_and_no_others(tmp_path: Path) -> None:
 def turned(place: np.ndarray, arcsec: float) -> np.ndarray:
     angle = arcsec * np.pi / 648_000
     return np.array([place[0] * np.cos(angle), place[0] * np.sin(angle), 0.0])
+
+
+@pytest.mark.data
+def test_fast_stars_of_hipparcos_are_found_in_tycho2_where_they_have_moved_to(data_dir: Path, tmp_path: Path) -> None:
+    """Of 813 stars over 0.3 arcsec a year, 14 lie within 1 arcsec of a Tycho-2 star unmoved, 742 at its epoch."""
+    stars = Table.read(data_dir / "hipparcos" / "hipparcos_star_catalog.fits.gz")
+    stars = stars[np.hypot(np.ma.filled(stars["pmRA"], 0.0), np.ma.filled(stars["pmDE"], 0.0)) > 300]
+    assert len(stars) == 813
+    stars.write(tmp_path / "hipparcos.fits")
+    moved = SkyCoord(
+        stars["RAICRS"], stars["DEICRS"], pm_ra_cosdec=stars["pmRA"], pm_dec=stars["pmDE"], distance=1 * u.kpc,
+        obstime=Time(1991.25, format="jyear", scale="tt"),
+    ).apply_space_motion(Time(2000.0, format="jyear", scale="tt"))  # fmt: skip
+    tycho = pq.read_table(data_dir / "tycho2" / "tycho2.parquet", columns=["ra", "dec", "mag_vt"])
+    sky = SkyCoord(tycho["ra"].to_numpy() * u.deg, tycho["dec"].to_numpy() * u.deg)
+    near = np.unique(sky.search_around_sky(SkyCoord(moved.ra, moved.dec), 60 * u.arcsec)[0])
+    pq.write_table(tycho.take(pa.array(near)), tmp_path / "tycho2.parquet")
+    nearest, apart, _ = SkyCoord(moved.ra, moved.dec).match_to_catalog_sky(sky[near])
+    db = new_database(tmp_path / "fast.sky")
+    for name, file in (("hipparcos", "hipparcos.fits"), ("tycho2", "tycho2.parquet")):
+        assert skydb.addstar(db, tmp_path / file, mapping=name, workers=1).n_failed == 0
+    with skydb.connect(db) as con:
+        pairs = con.sql(
+            "SELECT DISTINCT h.det_id AS hip, t.det_id AS tyc FROM measurements h JOIN measurements t USING (object_id)"
+            " WHERE h.photcode = 'HIP.V' AND t.photcode = 'TYCHO2.VT'"
+        ).arrow()  # fmt: skip
+    wanted = {(int(stars["HIP"][i]), int(nearest[i])) for i in np.flatnonzero(apart.arcsec < 1.0)}
+    assert set(zip(pairs["hip"].to_pylist(), pairs["tyc"].to_pylist(), strict=True)) == wanted
+    assert len(wanted) > 735
+    assert skydb.fsck(db, deep=True, workers=1).clean
