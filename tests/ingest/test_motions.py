@@ -163,12 +163,12 @@ def test_fast_stars_of_hipparcos_are_found_in_tycho2_where_they_have_moved_to(da
     assert len(stars) == 813
     stars.write(tmp_path / "hipparcos.fits")
     moved = SkyCoord(
-        stars["RAICRS"], stars["DEICRS"], pm_ra_cosdec=stars["pmRA"], pm_dec=stars["pmDE"], distance=1 * u.kpc,
+        stars["RAICRS"], stars["DEICRS"], pm_ra_cosdec=stars["pmRA"], pm_dec=stars["pmDE"], distance=10 * u.pc,
         obstime=Time(1991.25, format="jyear", scale="tt"),
     ).apply_space_motion(Time(2000.0, format="jyear", scale="tt"))  # fmt: skip
     tycho = pq.read_table(data_dir / "tycho2" / "tycho2.parquet", columns=["ra", "dec", "mag_vt"])
     sky = SkyCoord(tycho["ra"].to_numpy() * u.deg, tycho["dec"].to_numpy() * u.deg)
-    near = np.unique(sky.search_around_sky(SkyCoord(moved.ra, moved.dec), 60 * u.arcsec)[0])
+    near = np.unique(sky.search_around_sky(SkyCoord(moved.ra, moved.dec), 60 * u.arcsec)[1])
     pq.write_table(tycho.take(pa.array(near)), tmp_path / "tycho2.parquet")
     nearest, apart, _ = SkyCoord(moved.ra, moved.dec).match_to_catalog_sky(sky[near])
     db = new_database(tmp_path / "fast.sky")
