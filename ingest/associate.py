@@ -7,7 +7,7 @@ pool: together that equals one `link` of everything. docs/explanation/associatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Detections:
         Number of the detection in its image, each once.
     found_pix29
         Order-29 pixel of the raw position: the id of the object that it may found.
+    epoch : yr
+        Julian epoch, within the span of the images; empty where that is None.
     """
 
     ra: NDArray[np.float64]
@@ -48,6 +50,7 @@ class Detections:
     rank: NDArray[np.int64]
     det_id: NDArray[np.int64]
     found_pix29: NDArray[np.int64]
+    epoch: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -203,9 +206,10 @@ def link_cell(
 ) -> CellLinks:
     """Find the objects of those detections of one cell that nothing outside it can influence; name the others.
 
-    A component with a point near the border is left for the pool whole. Two points of different cells within the
-    linking length are both near a border, so a chain of links that leaves a cell has such a point in every cell where
-    it runs, and all of it meets in the pool; a component without one has no link to the outside.
+    A component with a point near the border, or an object of another cell, is left for the pool whole. Two points of
+    different cells within the linking length are both near a border, so a chain of links that leaves a cell has such a
+    point in every cell where it runs, and all of it meets in the pool; a component without one has no link to the
+    outside.
 
     Parameters
     ----------
@@ -214,7 +218,7 @@ def link_cell(
     images
         Those of the whole batch: the largest radius must be the same for all cells.
     seeds
-        All objects that have a track point (`seed_tracks`) in the cell: where nothing moves, those that lie in it.
+        All objects that were founded in the cell, and those of others that have a track point (`seed_tracks`) in it.
     cell : (norder, npix)
         The cell.
     pix29 : (N,)
@@ -239,15 +243,25 @@ def link_cell(
     if (outside := cell_of(pix29, cell[0]) != cell[1]).any():
         where = f"cell {cell}, detection {int(outside.argmax())}"
         raise DataError("a detection outside its cell", where, "give each cell what lies in it")
-    pooled = components_touching_border(
-        components, np.concatenate((pixel_of(tracks.ra, tracks.dec), pix29)), cell, link_arcsec=tracks.link_arcsec
-    )
+    pix29 = np.concatenate((pixel_of(tracks.ra, tracks.dec), pix29))
+    pooled = components_touching_border(components, pix29, cell, link_arcsec=tracks.link_arcsec)
+    if images.span is not None:
+        pooled |= components.touching(_roaming(seeds, tracks, pix29, cell))
     how = {"one_to_many": one_to_many, "founds": founds}
     links = _settle(detections, images, seeds, tracks, components, wanted=~pooled, **how)
     points = components.points_of(pooled)
     pooled_seeds = np.zeros(len(seeds.object_id), dtype=bool)
     pooled_seeds[tracks.seed[points[: len(tracks.seed)]]] = True
     return CellLinks(links, points[len(tracks.seed) :], pooled_seeds)
+
+
+def _roaming(
+    seeds: Seeds, tracks: Tracks, pix29: NDArray[np.int64], cell: tuple[int, int]
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Mark the points (N,) of objects that were founded in another cell, which has their rows, or that go to one."""
+    away = cell_of(seeds.object_id, cell[0]) != cell[1]
+    away[tracks.seed[cell_of(pix29[: len(tracks.seed)], cell[0]) != cell[1]]] = True
+    return np.concatenate((away[tracks.seed], np.zeros(len(pix29) - len(tracks.seed), dtype=bool)))
 
 
 def components_touching_border(
@@ -267,6 +281,11 @@ def _check(detections: Detections, images: Images) -> None:
         raise DataError(f"{len(images.radius_arcsec)} images cannot have {span}", "association", "rank images from 0")
     if not np.all((images.radius_arcsec >= 0) & (images.radius_arcsec < 90 * 3600)):
         raise UsageError("a radius is not from 0 to 90 degrees", "association", "give arcseconds")
+    if images.span is not None and len(detections.rank):
+        first, last = detections.epoch.min(initial=np.inf), detections.epoch.max(initial=-np.inf)
+        if len(detections.epoch) != len(detections.rank) or not images.span[0] <= first <= last <= images.span[1]:
+            what = f"epochs from {first} to {last} do not lie in the span of the images"
+            raise DataError(what, "association", "give the span of all detections of the batch")
     for name, values in (("ra", detections.ra), ("dec", detections.dec)):
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -304,9 +323,10 @@ def _settle(
 
 
 def _sky(detections: Detections) -> contest.Detections:
+    epoch = detections.epoch if len(detections.epoch) else np.zeros(len(detections.rank))
     return contest.Detections(
         _reals(detections.ra), _reals(detections.dec), _integers(detections.rank), _integers(detections.det_id),
-        _integers(detections.found_pix29),
+        _integers(detections.found_pix29), _reals(epoch),
     )  # fmt: skip
 
 
@@ -314,7 +334,7 @@ def _known(seeds: Seeds, images: Images, tracks: Tracks) -> contest.Known:
     n = len(seeds.object_id)
     epoch = seeds.epoch if len(seeds.epoch) else np.zeros(n)
     held = seeds.held if len(seeds.held) else np.zeros(n, dtype=np.uint64)
-    moves = (seeds.speed_arcsec > 0) & (len(images.epoch) > 0)
+    moves = (seeds.speed_arcsec > 0) & (images.span is not None)
     return contest.Known(
         _integers(tracks.seed), _integers(seeds.object_id), unit_vectors(seeds.ra, seeds.dec), seeds.velocities(),
         _reals(epoch), moves, np.bincount(tracks.seed, minlength=n) > 1, np.ascontiguousarray(held, dtype=np.uint64),
@@ -324,12 +344,11 @@ def _known(seeds: Seeds, images: Images, tracks: Tracks) -> contest.Known:
 def _rules(images: Images, tracks: Tracks, *, one_to_many: bool, founds: bool) -> contest.Rules:
     n = len(images.radius_arcsec)
     half = _reals(images.radius_arcsec) * (RADIANS_PER_ARCSEC / 2.0)
-    epoch = images.epoch if len(images.epoch) else np.zeros(n)
+    begin, end = images.span or (0.0, 0.0)
     survey = images.survey if len(images.survey) else np.zeros(n, dtype=np.uint64)
     return contest.Rules(
-        (2.0 * np.sin(half)) ** 2, _reals(epoch), np.ascontiguousarray(survey, dtype=np.uint64),
-        float(2.0 * np.sin(tracks.link_arcsec * RADIANS_PER_ARCSEC / 2.0)), sum(images.epoch_span) / 2.0, one_to_many,
-        founds,
+        (2.0 * np.sin(half)) ** 2, np.ascontiguousarray(survey, dtype=np.uint64),
+        float(2.0 * np.sin(tracks.link_arcsec * RADIANS_PER_ARCSEC / 2.0)), (begin + end) / 2.0, one_to_many, founds,
     )  # fmt: skip
 
 

@@ -64,13 +64,14 @@ Vector = tuple[float, float, float]
 
 
 class Detections(NamedTuple):
-    """Detections (N,): position (deg), place of the image in the order, number in the image, founding pixel."""
+    """Detections (N,): position (deg), place of the image in the order, number in the image, founding pixel, epoch."""
 
     ra: NDArray[np.float64]
     dec: NDArray[np.float64]
     rank: NDArray[np.int64]
     det_id: NDArray[np.int64]
     pixel: NDArray[np.int64]
+    epoch: NDArray[np.float64]
 
 
 class Known(NamedTuple):
@@ -91,13 +92,12 @@ class Known(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Images (R,): squared chord of the radius, epoch (yr), survey bit; and what holds for all.
+    """Images (R,): squared chord of the radius, survey bit; and what holds for all.
 
     `founds`: a detection that remains founds an object; else it stays without.
     """
 
     limit: NDArray[np.float64]
-    epoch: NDArray[np.float64]
     survey: NDArray[np.uint64]
     reach: float
     middle: float
@@ -200,7 +200,7 @@ def settle_simple(
             if seed < 0 and founder < 0:
                 founder, x, y, z = d, dx, dy, dz
             if moves:
-                years = rules.epoch[image] - known.epoch[seed]
+                years = sky.epoch[d] - known.epoch[seed]
                 place, velocity = known.place[seed], known.velocity[seed]
                 x, y, z = _moved((place[0], place[1], place[2]), (velocity[0], velocity[1], velocity[2]), years)
             chord2 = (x - dx) * (x - dx) + (y - dy) * (y - dy) + (z - dz) * (z - dz)
@@ -274,7 +274,7 @@ def _load_detections(group: Records, members: NDArray[np.int32], n_tracks: int, 
         image = sky.rank[d]
         group[k]["x"], group[k]["y"], group[k]["z"] = direction(sky.ra[d], sky.dec[d])
         group[k]["number"], group[k]["image"], group[k]["pixel"] = d, image, sky.pixel[d]
-        group[k]["limit"], group[k]["epoch"] = rules.limit[image], rules.epoch[image]
+        group[k]["limit"], group[k]["epoch"] = rules.limit[image], sky.epoch[d]
         group[k]["survey"] = rules.survey[image]
 
 

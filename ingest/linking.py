@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from skydb.calibration.columns import float_column
 from skydb.calibration.mapped import load_mapped
 from skydb.errors import DataError
 from skydb.kernels.distinct import distinct, is_among
 from skydb.parallel.executor import Executor, Progress
+from skydb.sky.epochs import julian_epoch
 from skydb.sky.partition import FINEST_ORDER
 from skydb.store.carried import map_cells
 from skydb.store.cells import Cell
 from skydb.store.layout import new_name
+from skydb.store.motion import SEED_MOTIONS
 from skydb.store.snapshot import Snapshot
 
 from .associate import CellLinks, Detections, founders_in_order, link, link_cell
@@ -43,7 +46,8 @@ class LinkTask:
 
     `image_ids`, `rank` (N,) belong to the batch's images, sorted by id; `images` holds the rules by rank; `accepted`
     says which input files are kept, `left_out` (sorted) which of their images are not; `survey_images` maps each
-    reference survey's bit to its stored images.
+    reference survey's bit to its stored images. `visitors` is a file of the objects that come, on their way, into a
+    cell where they were not founded (`roaming`).
 
     A merge links objects of another database instead, each one detection whose det_id is its id: the id that it keeps
     if it is free (`keeps_ids`). `paired` is a file of those that were merged before, `theirs` (ascending) and the
@@ -67,6 +71,12 @@ class LinkTask:
     paired: Path | None = None
     only_match: bool = False
     existing_cells: bool = False
+    visitors: Path | None = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether objects move."""
+        return self.images.span is not None
 
     def paired_ids(self, side: str) -> np.ndarray:
         """Return one side of the pairs, ascending."""
@@ -79,7 +89,8 @@ class Rows:
     """Detections on their way to their objects; every array is (N,).
 
     `spill`, `row` say where a detection lies, `file` which input file it came from, `image` its place among the
-    batch's images. The rows of a reference survey that share `rank` and `det_id` are one detection.
+    batch's images; `epoch` (yr) is empty where objects do not move. The rows of a reference survey that share `rank`
+    and `det_id` are one detection.
     """
 
     spill: np.ndarray
@@ -90,20 +101,26 @@ class Rows:
     pixel: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
+    epoch: np.ndarray
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, which: np.ndarray) -> Rows:
         """Return some of the rows."""
-        return Rows(*(getattr(self, f.name)[which] for f in fields(self)))
+        return Rows(*(some_of(getattr(self, f.name), which) for f in fields(self)))
 
     @staticmethod
     def concat(parts: Sequence[Rows]) -> Rows:
         """Return all rows of several parts."""
         whole, real = np.empty(0, dtype=np.int64), np.empty(0)
-        every = [Rows(whole, whole, whole, whole, whole, whole, real, real), *parts]
+        every = [Rows(*[whole] * 6, *[real] * 3), *parts]
         return Rows(*(np.concatenate([getattr(p, f.name) for p in every]) for f in fields(Rows)))
+
+
+def some_of(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Return some of the values of a column, none of one that is empty because nothing needs it."""
+    return values[which] if len(values) else values
 
 
 @dataclass(frozen=True)
@@ -215,7 +232,10 @@ def _rows_of_slice(number: int, start: int, rows: pa.Table, task: LinkTask) -> R
 
     image = np.searchsorted(task.image_ids, kept("image_id"))
     spill = np.full(len(keep), number, dtype=np.int64)
-    return Rows(spill, keep + start, file[keep], image, kept("det_id"), kept(PIXEL), kept("ra_raw"), kept("dec_raw"))
+    epoch = julian_epoch(kept("mjd")) if task.moves else np.empty(0)
+    return Rows(
+        spill, keep + start, file[keep], image, kept("det_id"), kept(PIXEL), kept("ra_raw"), kept("dec_raw"), epoch
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -232,7 +252,8 @@ def objects_of_cell(cell: Cell, task: LinkTask) -> KnownObjects:
 
     Ids are taken by objects and by what stands for some.
     """
-    table, retired = Retired.apart(task.snapshot.read_cell("object_seeds", cell, list(Retired.COLUMNS)))
+    columns = [*Retired.COLUMNS, *(SEED_MOTIONS if task.moves else ())]
+    table, retired = Retired.apart(task.snapshot.read_cell("object_seeds", cell, columns))
     ids = table.column("object_id").to_numpy()
     held = np.zeros(len(ids) if task.survey_images else 0, dtype=np.uint64)
     if task.survey_images and len(ids):
@@ -241,25 +262,40 @@ def objects_of_cell(cell: Cell, task: LinkTask) -> KnownObjects:
         for bit, stored in task.survey_images.items():
             holding = is_among(ids, distinct(objects[is_among(images, stored)]))
             held[holding] |= np.uint64(1 << bit)
-    seeds = Seeds(ids, table.column("assoc_ra").to_numpy(), table.column("assoc_dec").to_numpy(), held=held)
+    ra, dec = (float_column(table, name) for name in ("assoc_ra", "assoc_dec"))
+    epoch, pm_ra, pm_dec = (float_column(table, name) if task.moves else np.empty(0) for name in SEED_MOTIONS)
+    seeds = Seeds(ids, ra, dec, epoch, pm_ra, pm_dec, held)
     aliases = task.snapshot.read_cell("object_aliases", cell, ["object_id"]).column("object_id").to_numpy()
     taken, paired = [ids, aliases], task.paired_ids("ours")
     if len(paired):
         gone = is_among(retired.object_id, paired)
         taken.append(retired.object_id[gone])
-        seeds, retired = _take_seeds(seeds, ~is_among(ids, paired)), retired.take(~gone)
+        seeds, retired = take_seeds(seeds, ~is_among(ids, paired)), retired.take(~gone)
     return KnownObjects(seeds, retired, np.concatenate(taken))
 
 
-def _take_seeds(seeds: Seeds, which: np.ndarray) -> Seeds:
-    held = seeds.held[which] if len(seeds.held) else seeds.held
-    return Seeds(seeds.object_id[which], seeds.ra[which], seeds.dec[which], held=held)
+def take_seeds(seeds: Seeds, which: np.ndarray) -> Seeds:
+    """Return some of the objects."""
+    return Seeds(*(some_of(getattr(seeds, f.name), which) for f in fields(Seeds)))
 
 
-def _all_seeds(parts: Sequence[Seeds]) -> Seeds:
+def all_seeds(parts: Sequence[Seeds]) -> Seeds:
+    """Return the objects of several parts, each once."""
     none = Seeds(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0))
-    arrays = {n: np.concatenate([getattr(p, n) for p in (none, *parts)]) for n in ("object_id", "ra", "dec", "held")}
-    return Seeds(**arrays)
+    seeds = Seeds(*(np.concatenate([getattr(p, f.name) for p in (none, *parts)]) for f in fields(Seeds)))
+    if not len(seeds.epoch):
+        return seeds  # where nothing moves, each lies in its own cell alone
+    return take_seeds(seeds, np.unique(seeds.object_id, return_index=True)[1])
+
+
+def visitors_of_cell(cell: Cell, task: LinkTask) -> Seeds:
+    """Return the objects of other cells that come into one on their way."""
+    if task.visitors is None:
+        return all_seeds([])
+    stored = load_mapped(task.visitors)
+    first, last = np.searchsorted(stored["pixel"], [cell.lo, cell.hi])
+    seeds = Seeds(**{name: values[first:last] for name, values in stored.items() if name != "pixel"})
+    return all_seeds([take_seeds(seeds, (seeds.object_id < cell.lo) | (seeds.object_id >= cell.hi))])
 
 
 class Batch:
@@ -275,7 +311,8 @@ class Batch:
         else:
             self.first = self.detection = np.arange(len(rows))
         one = rows.take(self.first)
-        self.rows, self.detections = rows, Detections(one.ra, one.dec, rank[self.first], one.det_id, one.pixel)
+        self.rows = rows
+        self.detections = Detections(one.ra, one.dec, rank[self.first], one.det_id, one.pixel, one.epoch)
         self._image_id, self._keeps_ids = task.image_ids[one.image], task.keeps_ids
 
     def links(
@@ -321,7 +358,8 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
     if task.existing_cells and not task.snapshot.files("object_seeds", cell):
         refused[NO_CELL] = _by_file(rows.file[Batch(rows, task).first], task)
         rows = rows.take(np.empty(0, dtype=np.int64))
-    batch, seeds, retired = Batch(rows, task), known.seeds, known.retired
+    batch, retired = Batch(rows, task), known.retired
+    seeds = all_seeds([known.seeds, visitors_of_cell(cell, task)]) if task.moves else known.seeds
     if cell.key in whole:
         cut = _nothing_linked(len(batch.first), len(seeds.object_id))
     else:
@@ -339,7 +377,7 @@ def link_one_cell(cell: Cell, *, task: LinkTask, whole: frozenset[tuple[int, int
     founded = Founded(founded.wish[near], founded.object_id[near])
     return LinkedCell(
         path, len(inside), *_counts(inside, links, task), refused | lost, founded, border,
-        _take_seeds(seeds, cut.pooled_seeds), known.taken[_in_areas_of(border.pixel, known.taken)],
+        take_seeds(seeds, cut.pooled_seeds), known.taken[_in_areas_of(border.pixel, known.taken)],
         retired.take(_in_areas_of(border.pixel, retired.object_id)),
     )  # fmt: skip
 
@@ -399,7 +437,7 @@ def link_cells(
 
 def _solve_pool(done: Sequence[LinkedCell], task: LinkTask) -> tuple[Batch, Links, Founded]:
     pool = Batch(Rows.concat([d.pooled_rows for d in done]), task)
-    seeds = _all_seeds([d.pooled_seeds for d in done])
+    seeds = all_seeds([d.pooled_seeds for d in done])
     nothing = np.empty(0, dtype=np.int64)
     taken = np.concatenate([nothing, *(d.taken_ids for d in done), *(d.founded.object_id for d in done)])
     found = link(

@@ -34,6 +34,7 @@ from skydb.store.compact import compact as fold
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table
+from skydb.store.motion import MOTION, raised_bound
 from skydb.store.notes import drop_uncommitted
 from skydb.store.retries import until_committed
 from skydb.store.row_log import log_with_rows
@@ -212,7 +213,7 @@ class _Merge:
                 coming.base, (spilled.pixels, spilled.counts), radius_arcsec=self.radius_arcsec,
                 cell_rows=self.into.cell_rows,
             )  # fmt: skip
-            work = pair_objects(
+            work, reach = pair_objects(
                 coming.base, reach, spilled, place.path, self.executor, source_id=self.source.database_id,
                 radius_arcsec=self.radius_arcsec, progress=progress,
             )  # fmt: skip
@@ -276,6 +277,7 @@ class _Merge:
         replaces = [name for w in written.changed for name in w.replaces]
         if coming.brings_photcodes:
             replaces += [f.name for f in coming.base.files("photcodes")]
+        settings, ends_settings = raised_bound(self.into.root, (w.motion for w in written.changed))
         return Changes(
             "merge", self.command, coming.base.id,
             adds=(*written.tables, *(f for w in written.changed for f in w.adds), *written.aliases),
@@ -283,6 +285,7 @@ class _Merge:
             exposures=tuple(coming.exposures.column("exposure_id").to_pylist()),
             exposures_of_images=tuple(set(coming.images.column("exposure_id").to_pylist())),
             calibration=_calibration(coming), declarations=coming.declarations,
+            settings=settings, ends_settings=ends_settings, uses_settings=(MOTION,),
             reads=merge_ranges(np.concatenate([reach.reads, writes])), writes=writes, uses_calibration=True,
             replaces_globals=("photcodes",) if coming.brings_photcodes else (),
         )  # fmt: skip

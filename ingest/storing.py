@@ -24,6 +24,7 @@ from skydb.store.carried import map_cells
 from skydb.store.changes import Changes, ImageKey, LogEntry
 from skydb.store.crashpoints import reached
 from skydb.store.files import DataFile
+from skydb.store.motion import MOTION, raised_bound
 from skydb.store.snapshot import Snapshot
 
 from .batch import ImageBatch, build_batch, first_zero_points
@@ -33,6 +34,7 @@ from .known import Staying, accepted_images
 from .linking import Linked, LinkTask, link_cells
 from .reach import Reach, reach_of
 from .report import FileReport
+from .roaming import with_motions
 from .routing import FileSummary, RoutedBatch
 from .writing import WriteTask, WrittenCell, store_tables, write_cell, write_task
 
@@ -86,9 +88,10 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
             base.snapshot, batch.counted_pixels(), radius_arcsec=base.images.rules().largest_radius_arcsec,
             cell_rows=job.db.cell_rows,
         )  # fmt: skip
+        executor = job.executor_of(_rows_touched(batch, base, reach) / LINKED_ROWS_PER_SECOND)
+        link_task, reach = with_motions(_link_task(job, batch, base), reach, batch.counted_pixels()[0], executor)
         rows = _rows_touched(batch, base, reach)
-        executor = job.executor_of(rows / LINKED_ROWS_PER_SECOND)
-        linked = link_cells(reach.cells, _link_task(job, batch, base), executor, progress=progress)
+        linked = link_cells(reach.cells, link_task, executor, progress=progress)
     reached("addstar.linked")
     if job.options.dry_run:
         return _reports(batch, base, linked, None)
@@ -192,6 +195,7 @@ def _changes(
         replaces += [f.name for f in base.snapshot.files("photcodes")]
     writes = merge_ranges(np.array([(w.cell.lo, w.cell.hi) for w in cells], dtype=np.int64))
     companions = companion_log(batch.files, base.summaries, base.snapshot, cells, reports)
+    settings, ends_settings = raised_bound(job.db.root, (w.motion for w in cells))
     return Changes(
         "addstar", job.command, base.snapshot.id,
         adds=(*written.tables, *(f for w in cells for f in w.adds)), replaces=tuple(replaces),
@@ -202,6 +206,7 @@ def _changes(
         images=_image_keys(batch, base.images), exposures=written.exposures,
         exposures_of_images=tuple(base.images.exposures.column("exposure_id").to_pylist()),
         reads=merge_ranges(np.concatenate([reach.reads, writes])), writes=writes, uses_calibration=True,
+        settings=settings, ends_settings=ends_settings, uses_settings=(MOTION,),
         replaces_globals=("photcodes",) if base.brings_photcodes else (),
     )  # fmt: skip
 

@@ -29,26 +29,21 @@ class Images:
     ----------
     radius_arcsec : arcsec
         Association radius.
-    epoch : yr
-        Julian epoch; empty: objects do not move.
+    span : yr
+        First and last Julian epoch of their detections; None: objects do not move.
     survey
         One bit for each reference survey of the batch, 0 for an image of none; empty: none is of a reference survey.
         An object that holds a row of a survey is no candidate for another image of it.
     """
 
     radius_arcsec: NDArray[np.float64]
-    epoch: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    span: tuple[float, float] | None = None
     survey: NDArray[np.uint64] = field(default_factory=_NO_SURVEY.copy)
 
     @property
     def largest_radius_arcsec(self) -> float:
         """The largest association radius of the batch."""
         return float(self.radius_arcsec.max(initial=0.0))
-
-    @property
-    def epoch_span(self) -> tuple[float, float]:
-        """First and last epoch (yr); 0 and 0 where none is given."""
-        return (float(self.epoch.min()), float(self.epoch.max())) if len(self.epoch) else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class Seeds:
     ra, dec : deg
         Association position at `epoch`.
     epoch, pm_ra, pm_dec : yr, mas/yr, mas/yr
-        Motion, pm_ra times cos(dec); NaN: none. All three empty: nothing moves.
+        Motion, pm_ra times cos(dec); NaN in any: none. All three empty: nothing moves.
     held
         Bits of the reference surveys of which the object holds a row; empty: none.
     """
@@ -80,15 +75,20 @@ class Seeds:
         """Proper motion (M,) in arcsec/yr; 0 where none is known."""
         if not len(self.pm_ra):
             return np.zeros(len(self.object_id))
-        return np.asarray(np.nan_to_num(np.hypot(self.pm_ra, self.pm_dec)) / _MAS_PER_ARCSEC)
+        known = np.isfinite(self.epoch)
+        return np.where(known, np.nan_to_num(np.hypot(self.pm_ra, self.pm_dec)), 0.0) / _MAS_PER_ARCSEC
 
     def velocities(self) -> NDArray[np.float64]:
-        """Motion (M, 3) in radians per year, tangent to the sphere; 0 where none is known."""
+        """Motion (M, 3) in radians per year, tangent to the sphere; 0 where none is known.
+
+        A function of each object's own bits alone, as `unit_vectors` are.
+        """
         if not len(self.pm_ra):
             return np.zeros((len(self.object_id), 3))
-        alpha, delta = np.radians(self.ra), np.radians(self.dec)
-        east = np.stack((-np.sin(alpha), np.cos(alpha), np.zeros(len(alpha))), axis=1)
-        north = np.stack((-np.sin(delta) * np.cos(alpha), -np.sin(delta) * np.sin(alpha), np.cos(delta)), axis=1)
+        zero = np.zeros(len(self.object_id))
+        (cos_ra, sin_ra, _), (cos_dec, _, sin_dec) = unit_vectors(self.ra, zero).T, unit_vectors(zero, self.dec).T
+        east = np.stack((-sin_ra, cos_ra, zero), axis=1)
+        north = np.stack((-sin_dec * cos_ra, -sin_dec * sin_ra, cos_dec), axis=1)
         known = ~np.isnan(np.hypot(self.pm_ra, self.pm_dec))
         east_mas, north_mas = np.where(known, self.pm_ra, 0.0), np.where(known, self.pm_dec, 0.0)
         motion = east_mas[:, None] * east + north_mas[:, None] * north
@@ -115,9 +115,10 @@ def seed_tracks(seeds: Seeds, images: Images) -> Tracks:
     faster one has a chain. Any place on the way is within `link_arcsec` minus the largest radius of a point. The
     linking length depends on the batch's images alone, so that all cells use one.
     """
-    radius, (begin, end) = images.largest_radius_arcsec, images.epoch_span
-    if not len(images.epoch):
+    radius = images.largest_radius_arcsec
+    if images.span is None:
         return Tracks(np.arange(len(seeds.object_id)), seeds.ra, seeds.dec, radius)
+    begin, end = images.span
     slack = _SLACK * max(radius, _SMALLEST_RADIUS_ARCSEC)
     way = seeds.speed_arcsec * (end - begin)
     pieces = np.maximum(np.ceil(way / (2.0 * slack)), 1.0).astype(np.int64)

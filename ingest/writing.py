@@ -16,12 +16,13 @@ from skydb.calibration.columns import order_of_measurements
 from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.kernels.distinct import distinct
-from skydb.schema.tables import MEASUREMENTS, OBJECT_SEEDS
-from skydb.sky.epochs import julian_epoch
+from skydb.schema.tables import MEASUREMENTS
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
+from skydb.store.motion import MotionBound
 from skydb.store.parquet import read_file, sort_rows
 from skydb.store.scratch import Scratch
+from skydb.store.seeds import FOUNDING, founded_seeds
 from skydb.store.snapshot import Snapshot
 
 from .companions import CompanionCounts, Placed, companions_of
@@ -103,12 +104,16 @@ def store_tables(tables: Mapping[str, pa.Table], snapshot: Snapshot, place: Scra
 
 @dataclass(frozen=True)
 class WrittenCell:
-    """The files that one cell gained and lost, the cell as it is now, and what became of rows of declared tables."""
+    """The files that one cell gained and lost, the cell as it is now, and what became of rows of declared tables.
+
+    `motion` bounds how fast its new objects move.
+    """
 
     cell: Cell
     adds: tuple[DataFile, ...]
     replaces: tuple[str, ...]
     companions: Mapping[str, CompanionCounts] = field(default_factory=dict)
+    motion: MotionBound | None = None
 
 
 def write_cell(work: CellWork, *, task: WriteTask) -> WrittenCell:
@@ -138,13 +143,14 @@ def store_rows_of_cell(cell: Cell, raw: pa.Table, seeds: pa.Table, *, task: Writ
     kept, revived = _without_revived(cell, task, new.seeds)
     adds += kept
     drift = max(cell.drift_arcsec, drift_arcsec(new.cal), drift_arcsec(new.raw, ra="ra_raw", dec="dec_raw"))
+    motion = MotionBound.of(seeds)
     if task.defer:
-        return WrittenCell(Cell(*cell.key, cell.host, drift, stale=True), tuple(adds), revived)
+        return WrittenCell(Cell(*cell.key, cell.host, drift, stale=True), tuple(adds), revived, motion=motion)
     derived = _derive(cell, task, new)
     old = [f.name for name in derived for f in snapshot.files(name, cell)]
     adds += [store(table, name) for name, table in derived.items()]
     drift = max(drift, drift_arcsec(derived["objects"]))
-    return WrittenCell(Cell(*cell.key, cell.host, drift, stale=False), tuple(adds), (*old, *revived))
+    return WrittenCell(Cell(*cell.key, cell.host, drift, stale=False), tuple(adds), (*old, *revived), motion=motion)
 
 
 def _without_revived(cell: Cell, task: WriteTask, seeds: pa.Table) -> tuple[list[DataFile], tuple[str, ...]]:
@@ -216,14 +222,4 @@ def _gather(rows: CellRows, spills: Sequence[Spill]) -> tuple[pa.Table, pa.Array
 
 def _seeds_of(raw: pa.Table, founders: pa.Array) -> pa.Table:
     """Return the seeds that the founding detections make; an object has one founder."""
-    founding = raw.filter(founders)
-    seeds = pa.table({
-        "object_id": founding.column("object_id"),
-        "assoc_ra": founding.column("ra_raw"),
-        "assoc_dec": founding.column("dec_raw"),
-        "assoc_epoch": pa.array(julian_epoch(founding.column("mjd").to_numpy())),
-        "founder_image_id": founding.column("image_id"),
-        "founder_det_id": founding.column("det_id"),
-        "retired": pa.array(np.zeros(founding.num_rows, dtype=np.bool_)),
-    })  # fmt: skip
-    return OBJECT_SEEDS.conform(seeds)
+    return founded_seeds(raw.select(FOUNDING).filter(founders))

@@ -27,6 +27,7 @@ from skydb.store.snapshot import Snapshot
 
 from ..linking import LinkTask, link_cells
 from ..reach import Reach
+from ..roaming import with_cells_of, with_motions
 from ..spill import slices_of
 from ..tracks import Images
 from ..writing import CellRows, CellWork
@@ -57,8 +58,10 @@ class Pairs:
 def pair_objects(
     base: Snapshot, reach: Reach, spilled: Spilled, folder: Path, executor: Executor, *, source_id: str,
     radius_arcsec: float, progress: Progress | None = None,
-) -> tuple[CellWork, ...]:  # fmt: skip
+) -> tuple[tuple[CellWork, ...], Reach]:  # fmt: skip
     """Return, cell by cell, which objects of the spills go there and which ids they get; founders found new objects.
+
+    The reach is returned with the cells of the objects here that come near on their way.
 
     Parameters
     ----------
@@ -74,8 +77,10 @@ def pair_objects(
         base, folder, spilled.objects, one, one, Images(np.array([radius_arcsec])), {}, np.ones(1, dtype=bool), none,
         one_to_many=False, keeps_ids=True, paired=_save(pairs, folder),
     )  # fmt: skip
+    task, reach = with_motions(task, reach, spilled.pixels, executor)
+    reach = replace(reach, cells=with_cells_of(base, reach.cells, pairs.ours))
     linked = link_cells(reach.cells, task, executor, progress=progress)
-    return _with_pairs(linked.cells, reach, pairs, folder)
+    return _with_pairs(linked.cells, reach, pairs, folder), reach
 
 
 def _save(pairs: Pairs, folder: Path) -> Path | None:

@@ -18,6 +18,7 @@ from skydb.calibration.columns import float_column, int_column, order_of_measure
 from skydb.calibration.mapped import load_mapped
 from skydb.kernels.distinct import is_among
 from skydb.schema.tables import MEASUREMENTS, OBJECT_SEEDS
+from skydb.sky.epochs import mjd_of_epoch
 from skydb.sky.partition import pixel_of
 from skydb.store.cells import Cell
 from skydb.store.layout import new_name
@@ -129,6 +130,7 @@ def _as_detections(objects: pa.Table) -> pa.Table:
     as_detection = {
         "image_id": pa.array(np.zeros(objects.num_rows, dtype=np.int64)), "det_id": objects["object_id"],
         "ra_raw": objects["assoc_ra"], "dec_raw": objects["assoc_dec"],
+        "mjd": pa.array(mjd_of_epoch(np.nan_to_num(float_column(objects, "assoc_epoch"), nan=2000.0))),
     }  # fmt: skip
     for name, values in as_detection.items():
         objects = objects.append_column(name, values)

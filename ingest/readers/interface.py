@@ -83,6 +83,9 @@ class Chunk:
 MOST_SURVEYS = 64
 """Reference surveys of one call at most: association keeps a bit for each."""
 
+MOTIONS = frozenset({"pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err", "parallax", "parallax_err"})
+"""Columns of `measurements` that rows of a reference survey alone may have: association relies on that."""
+
 LARGEST_AIRMASS = 40.0
 """That of the horizon. A larger airmass, or one below 1, is no airmass: it counts as absent."""
 
@@ -96,8 +99,11 @@ def check_chunk(chunk: Chunk) -> None:
     Raises
     ------
     ValueError
-        A position or a time of a detection, or the time of an image, is none that can be.
+        A position or a time of a detection, or the time of an image, is none that can be; or motions are of rows that
+        no reference survey has.
     """
+    if not MOTIONS.isdisjoint(chunk.detections.column_names) and set(chunk.images["kind"].to_pylist()) - {"reference"}:
+        raise ValueError("the reader gives motions of rows that no reference survey has")
     for rows, name, low, high in (
         (chunk.detections, "ra_raw", 0.0, 360.0), (chunk.detections, "dec_raw", -90.0, 90.0),
         (chunk.detections, "mjd", FIRST_MJD, LAST_MJD), (chunk.images, "mjd", FIRST_MJD, LAST_MJD),

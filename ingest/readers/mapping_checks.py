@@ -8,6 +8,7 @@ from skydb.errors import UsageError, did_you_mean
 from skydb.schema.model import Table
 from skydb.schema.tables import EXPOSURES, IMAGES, MEASUREMENTS
 
+from .interface import MOTIONS
 from .mapping_rules import ColumnRule, TextRule
 from .quantities import FLUXES, MAGNITUDES, PER_SECOND, conversion, expected_unit
 
@@ -40,7 +41,9 @@ def check(mapping: Mapping) -> None:
     UsageError
         What is wrong, at which key, and what to give instead.
     """
-    for problem in (_check_kind, _check_columns, _check_photcode, _check_difference, _check_texts, _check_file):
+    for problem in (
+        _check_kind, _check_columns, _check_motions, _check_photcode, _check_difference, _check_texts, _check_file,
+    ):  # fmt: skip
         problem(mapping)
 
 
@@ -104,6 +107,19 @@ def _check_column(
         conversion(rule.unit, expected_unit(table[name], rule, mapping.kind), where)
 
 
+def _check_motions(mapping: Mapping) -> None:
+    """Motions move objects: only a reference survey may give them, both parts of each, and a star's are one."""
+    named = MOTIONS & mapping.measurements.keys()
+    of_bands = [name for band in mapping.magnitudes for name in MOTIONS & band.columns.keys()]
+    if of_bands:
+        raise UsageError(f"{of_bands[0]} is the star's, whatever the photcode", "magnitudes", "give it in measurements")
+    if named and mapping.kind != "reference":
+        where = f"measurements.{min(named)}"
+        raise UsageError("motions and parallaxes are taken of reference surveys alone", where, "leave it out")
+    if len(named & {"pm_ra", "pm_dec"}) == 1:
+        raise UsageError("a motion has two parts", "measurements", "give both pm_ra (times cos dec) and pm_dec")
+
+
 def _check_photcode(mapping: Mapping) -> None:
     if mapping.photcode and mapping.magnitudes:
         raise UsageError("photcode and magnitudes exclude each other", "photcode", "give one of them")
@@ -151,6 +167,12 @@ def _check_file(mapping: Mapping) -> None:
     file = mapping.file
     if file.header == "none" and not file.names:
         raise UsageError("a file without a header needs names", "file.names", "list its columns, in order")
+    givers = {rule.column for name, rule in mapping.measurements.items() if name not in ("ra_raw", "dec_raw")}
+    if stray := [name for name in file.optional if name not in givers]:
+        what = f"{stray[0]!r} is no column that measurements names beside the position"
+        raise UsageError(what, "file.optional", "list columns of measurements alone")
+    if file.optional and file.format == "avro":
+        raise UsageError("an avro file has packets", "file.optional", "give packets.optional, in [file.packets]")
     if file.delimiter not in ("whitespace", "tab") and len(file.delimiter) != 1:
         raise UsageError(f"{file.delimiter!r} is no delimiter", "file.delimiter", "give whitespace, tab or a character")
     known = ("any", "parquet", "fits", "text", "ecsv", "votable", "avro")

@@ -95,6 +95,13 @@ of the epoch, the survey's name and the digest of the file's content; the survey
 By their very names; where a file has no column of a name, by the only one that differs from it in case alone
 (`SOURCE_ID` is `source_id`). Columns that a mapping does not name are passed over, whatever they hold.
 
+## Motions and parallaxes
+
+A reference survey (`kind = "reference"`) may give `pm_ra`, which includes cos(dec), and `pm_dec`, both or neither,
+`parallax`, and their errors, at the epoch of the row. Units convert as others do (`arcsec/yr`, `deg/yr`,
+`"0.01 mas/yr"` for mas per century). A row that founds an object gives it its motion, by which later detections find it
+([association](../explanation/association.md)): give no motions that are not to be trusted for that.
+
 ## HATS catalogs
 
 With a mapping, the folder of a HATS catalog (or of a collection: its primary catalog) can stand for its files. Of a

@@ -203,6 +203,11 @@ class FileRule:
         "texts that stand for a missing value in any column; an empty field always does",
         (),
     )  # fmt: skip
+    optional: tuple[str, ...] = key(
+        many(text), "text or list",
+        "columns of the file that `[measurements]` names and that a file may lack: NULL there",
+        (),
+    )  # fmt: skip
     bad_rows: str = key(
         one_of("error", "reject"), "error or reject",
         "what a row with too many or too few fields, a value that cannot be read, or a damaged packet of an archive, "

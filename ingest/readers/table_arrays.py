@@ -73,7 +73,7 @@ def _fits_columns(
     names = [prefix + c.name for prefix, hdu in tables.items() for c in hdu.columns]
     for rule_beside in rule.beside:
         _check_beside(path, main, tables[f"{rule_beside.table}."], rule_beside)
-    called = found_columns(path, columns, names)
+    called = found_columns(path, columns, names, optional=rule.optional)
     units = {name: c.unit for name, (_, c) in found.items() if c.unit}
     wanted = {name: found[actual] for name, actual in called.items()}
     readers = {name: _FitsColumn(hdu.data, c.name, _null_of(c)) for name, (hdu, c) in wanted.items()}
@@ -147,8 +147,8 @@ def open_votable(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int
         names = [str(t.ID or t.name or i) for i, t in enumerate(tables)]
         advice = did_you_mean(str(rule.table), names)
         raise DataError(f"no table {rule.table!r}", str(path), f"{advice} (in file.table)")
-    found_columns(path, columns, [f.name or f.ID for f in chosen[0].fields])
-    return _whole(path, chosen[0].to_table(use_names_over_ids=True), columns, rows)
+    found = found_columns(path, columns, [f.name or f.ID for f in chosen[0].fields], optional=rule.optional)
+    return _whole(path, chosen[0].to_table(use_names_over_ids=True), tuple(found), rows)
 
 
 def open_ascii(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -> TableFile:
@@ -157,7 +157,7 @@ def open_ascii(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) 
 
     with plain_copy(path) as plain:
         table = Table.read(plain, format=rule.format)
-    return _whole(path, table, columns, rows)
+    return _whole(path, table, tuple(found_columns(path, columns, table.colnames, optional=rule.optional)), rows)
 
 
 def _whole(path: Path, table: Any, columns: tuple[str, ...], rows: int) -> TableFile:

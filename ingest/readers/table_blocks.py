@@ -53,10 +53,13 @@ def bare(name: str) -> str:
     return match[1] if match else name
 
 
-def found_columns(path: Path, wanted: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+def found_columns(
+    path: Path, wanted: Iterable[str], names: Iterable[str], *, optional: Iterable[str] = ()
+) -> dict[str, str]:  # fmt: skip
     """Return what the file calls each wanted column: its very name, else the only one that differs in case alone.
 
-    Archives change the case of the names from one export to the next: SOURCE_ID is source_id.
+    Archives change the case of the names from one export to the next: SOURCE_ID is source_id. Of those that are
+    `optional`, what the file lacks is left out.
 
     Raises
     ------
@@ -64,7 +67,9 @@ def found_columns(path: Path, wanted: Iterable[str], names: Iterable[str]) -> di
         A column is absent, or two have its name.
     """
     present = list(names)
-    return {name: _found(path, name, present) for name in wanted}
+    folded = {p.casefold() for p in present}
+    absent = {name for name in optional if name.casefold() not in folded}
+    return {name: _found(path, name, present) for name in wanted if name not in absent}
 
 
 def _found(path: Path, name: str, present: list[str]) -> str:

@@ -57,7 +57,12 @@ class BlockColumns:
         self.reason[wrong & self.kept] = reason
 
     def source(self, name: str) -> pa.Array:
-        """Return a column of the file; `name[2]` is an element of a column of arrays."""
+        """Return a column of the file; `name[2]` is an element of a column of arrays.
+
+        One that the mapping says a file may lack, and this one does, is NULL.
+        """
+        if bare(name) not in self.block.rows.column_names:
+            return pa.nulls(len(self))
         array = self.block.rows.column(bare(name)).combine_chunks()
         match = ELEMENT.fullmatch(name)
         if match is None:

@@ -28,12 +28,12 @@ class _Header:
 def open_ecsv(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -> TableFile:
     """Open an ECSV file. Its own nulls are empty fields; `nulls` of the mapping adds others, as text."""
     header = _header(path)
-    found = found_columns(path, columns, header.types)
+    found = found_columns(path, columns, header.types, optional=rule.optional)
     if not _is_plain(header, list(found.values())):
         return open_ascii(path, replace(rule, format="ascii.ecsv"), columns, rows)
     delimiter = "," if header.delimiter == "," else "whitespace"
     plain = FileRule("text", delimiter=delimiter, nulls=rule.nulls, bad_rows=rule.bad_rows)
-    return TableFile(units_of(header.units, found), open_text(path, plain, columns, rows).blocks)
+    return TableFile(units_of(header.units, found), open_text(path, plain, tuple(found), rows).blocks)
 
 
 def _is_plain(header: _Header, wanted: list[str]) -> bool:

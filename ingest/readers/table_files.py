@@ -105,7 +105,7 @@ def _open_parquet(path: Path, rule: FileRule, columns: tuple[str, ...], rows: in
 
     file = pq.ParquetFile(path, buffer_size=1 << 20)  # a buffer, or all of a row group's column chunks come at once
     schema = file.schema_arrow
-    found = found_columns(path, columns, schema.names)
+    found = found_columns(path, columns, schema.names, optional=rule.optional)
     units = {f.name: (f.metadata or {}).get(b"unit", b"").decode() for f in schema}
     given = {name: unit for name, unit in units.items() if unit}
     return TableFile(units_of(given, found), _parquet_blocks(file, found, rows))

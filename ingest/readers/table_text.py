@@ -43,7 +43,7 @@ def open_text(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -
             next(lines, None)
     else:
         names = _header(path, rule, lines)
-    found = found_columns(path, columns, names)
+    found = found_columns(path, columns, names, optional=rule.optional)
     wanted = {name: names.index(actual) for name, actual in found.items()}
     return TableFile({}, _blocks(path, rule, lines, n_fields=len(names), wanted=wanted, rows=rows))
 

@@ -15,6 +15,7 @@ from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
+from skydb.store.motion import SEED_MOTIONS, MotionBound
 from skydb.store.snapshot import Snapshot
 
 from .deep import DeepTask, deep_findings
@@ -34,13 +35,17 @@ DRIFT_SLACK = 1e-9
 
 @dataclass(frozen=True)
 class CellTask:
-    """What every cell's check shares: the snapshot, the images, where pairs go, hosts that are away, more depth."""
+    """What every cell's check shares: the snapshot, the images, where pairs go, hosts that are away, more depth.
+
+    `motion` is the catalog's bound of how fast objects move.
+    """
 
     snapshot: Snapshot
     images: Path
     spill: PairSpill
     away: frozenset[str] = frozenset()
     deep: DeepTask | None = None
+    motion: MotionBound | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def check_cell(item: NumberedCell, *, task: CellTask) -> CellAnswer:
     drift = _drift(at)
     if drift > cell.drift_arcsec * (1 + DRIFT_SLACK):
         at.found("drift-exceeded", f"{drift:.6g} arcsec, the bound is {cell.drift_arcsec:.6g}")
+    if at.whole("object_seeds"):
+        _check_motions(at, task.motion)
     sound = at.whole(*at.files) and not [f for f in at.findings if f.severity == "damage"]
     if task.deep is not None and sound:
         at.findings += deep_findings(cell, task.snapshot, task.deep)
@@ -216,6 +223,13 @@ def _check_derived(at: CellUnderCheck, rows: dict[str, Ints], *, complete: bool)
         at.found("objects-differ", f"{wrong} objects have other numbers of measurements", "objects", rows=wrong)
     elif strange := int((~is_among(int_column(bands, "object_id"), ids)).sum()):
         at.found("objects-differ", f"{strange} rows are of no object", "object_bands", rows=strange)
+
+
+def _check_motions(at: CellUnderCheck, bound: MotionBound | None) -> None:
+    """Check that no object moves faster, or has another epoch, than the catalog says of all that move."""
+    found = MotionBound.of(at.rows("object_seeds", list(SEED_MOTIONS)))
+    if found is not None and MotionBound.joined([bound, found]) != bound:
+        at.found("motion-exceeded", f"{found.text}, the bound is {'none' if bound is None else bound.text}")
 
 
 def _drift(at: CellUnderCheck) -> float:

@@ -102,6 +102,8 @@ KINDS = {kind.name: kind for kind in (
          "gives up these measurements"),
     Kind("drift-exceeded", CELLS, "an object or a measurement lies farther from where the object was founded than the "
          "cell's bound", REPAIR, "sets the bound"),
+    Kind("motion-exceeded", CELLS, "an object moves faster, or has another epoch, than the setting `motion` of the "
+         "catalog says of all that move: association may miss it", REPAIR, "raises the bound"),
     Kind("row-unlinked", CELLS, "rows of a declared table are about objects or measurements that are not there", REPAIR,
          "gives up these rows"),
     Kind("row-twice", CELLS, "two rows of a declared table, or two old ids of one database, have the same keys", REPAIR,

@@ -33,6 +33,7 @@ from skydb.store.copies import BackupWarning
 from skydb.store.files import make_directory
 from skydb.store.held_folders import held_folder
 from skydb.store.layout import CATALOG, COMMITS, WORK, given_path
+from skydb.store.motion import stored_bound
 from skydb.store.snapshot import Snapshot
 
 from .away import away_findings, away_hosts, kept_findings
@@ -221,7 +222,9 @@ class _Check:
         everything.images.save(images)
         whole = {"images", "images_cal", "photcodes"} <= everything.usable and not everything.findings
         more = self._deep_task() if deep and whole else None
-        task = partial(check_cell, task=CellTask(self.snapshot, images, spill, frozenset(self.away), more))
+        motion = stored_bound(self.snapshot.root)
+        shared = CellTask(self.snapshot, images, spill, frozenset(self.away), more, motion)
+        task = partial(check_cell, task=shared)
         if deep and not whole:
             self._unchecked("what follows from the raw measurements, because of damage to global tables")
         items = [NumberedCell(number, cell) for number, cell in enumerate(cells)]

@@ -20,15 +20,17 @@ from skydb.schema.model import Table
 from skydb.schema.tables import OBJECT_SEEDS, TABLES
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
+from skydb.store.motion import MotionBound
 from skydb.store.parquet import read_file, sort_rows
 from skydb.store.scratch import Scratch
+from skydb.store.seeds import FOUNDING
 from skydb.store.snapshot import Snapshot
 
 from .images import UNKNOWN, Images
 from .keys import Ints, counted, repeated
 from .ledger import LostRows
 from .links import NAMES, linked
-from .seeds import FOUNDING, MendedSeeds, mended_seeds
+from .seeds import MendedSeeds, mended_seeds
 from .under_check import comparable
 
 _NEEDED = tuple(dict.fromkeys([
@@ -70,13 +72,17 @@ class MendTask:
 
 @dataclass(frozen=True)
 class MendedCell:
-    """A cell as it is now, what it lost, what was done in words, and how many measurements of which images it has."""
+    """A cell as it is now, what it lost, what was done in words, and how many measurements of which images it has.
+
+    `motion` bounds how fast its objects move.
+    """
 
     written: RewrittenCell
     lost: tuple[LostRows, ...]
     done: tuple[str, ...]
     image_id: Ints
     count: Ints
+    motion: MotionBound | None
 
 
 @dataclass
@@ -131,8 +137,9 @@ def mend_cell(plan: CellPlan, *, task: MendTask) -> MendedCell:
     image_id, count = counted(np.concatenate([np.empty(0, np.int64), *ids]))
     cell = replace(plan.cell, drift_arcsec=at.drift, stale=False)
     return MendedCell(
-        RewrittenCell(cell, tuple(at.adds), tuple(at.ends)), tuple(at.lost), tuple(at.done), image_id, count
-    )
+        RewrittenCell(cell, tuple(at.adds), tuple(at.ends)), tuple(at.lost), tuple(at.done), image_id, count,
+        MotionBound.of(seeds.rows),
+    )  # fmt: skip
 
 
 def _mend_measurements(at: _Mending) -> None:

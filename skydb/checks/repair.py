@@ -30,6 +30,7 @@ from skydb.store.cells import Cell
 from skydb.store.changes import WHOLE_SKY, Changes
 from skydb.store.files import DataFile
 from skydb.store.hosts import storage_of
+from skydb.store.motion import raised_bound
 from skydb.store.parquet import sort_rows
 from skydb.store.retries import until_committed
 from skydb.store.scratch import Scratch, scratch
@@ -165,7 +166,7 @@ def _attempt(db: Database, findings: Sequence[Finding], executor: Executor) -> t
     with scratch(db.root) as place:
         job = _Repair(db, db.snapshot(), place, executor, findings)
         changes = job.changes()
-        does = changes.adds or changes.replaces or changes.cells or changes.log
+        does = changes.adds or changes.replaces or changes.cells or changes.log or changes.settings
         return job, changes, db.commit(changes) if does else job.snapshot.id
 
 
@@ -213,13 +214,14 @@ class _Repair:
         log += self.ledger.row_entries({name: self._rows_now(name, adds, ends) for name in self.snapshot.declared})
         both = {f.name for f in adds} & set(ends)  # stored for a cell, and again without old ids
         cells = tuple(made.written.cell for made in self.cells)
+        settings, ends_settings = raised_bound(self.db.root, (made.motion for made in self.cells))
         return Changes(
             "repair", "fsck --repair", self.snapshot.id, adds=tuple(f for f in adds if f.name not in both),
             replaces=tuple(name for name in ends if name not in both), cells=cells,
             log=tuple(log), ends_log=tuple(entry.digest for entry in log),
             ends_images=tuple(self.globals.dropped.tolist()), reads=WHOLE_SKY,
             writes=sky_of([w.cell for w in written]), uses_calibration=True,
-            replaces_globals=tuple(self.globals.rows),
+            replaces_globals=tuple(self.globals.rows), settings=settings, ends_settings=ends_settings,
         )  # fmt: skip
 
     @property

@@ -11,14 +11,11 @@ from skydb.calibration.columns import float_column, int_column
 from skydb.kernels.distinct import is_among
 from skydb.kernels.runs import run_starts
 from skydb.schema.tables import OBJECT_SEEDS
-from skydb.sky.epochs import julian_epoch
 from skydb.sky.partition import pixel_of
 from skydb.store.parquet import sort_rows
+from skydb.store.seeds import founded_seeds
 
 from .keys import Ints, among, repeated
-
-FOUNDING = ("object_id", "image_id", "det_id", "mjd", "ra_raw", "dec_raw")
-"""What is read of measurements to found their objects again."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def mended_seeds(seeds: pa.Table, measured: pa.Table, images: Ints) -> MendedSee
     new = ~is_among(held, np.sort(ids))
     seeds, refounded = _refounded(seeds, measured, founders, images)
     seeds, retired = _retired(seeds, held)
-    rows = pa.concat_tables([seeds, _made(founders.filter(pa.array(new)))])
+    rows = pa.concat_tables([seeds, founded_seeds(founders.filter(pa.array(new)))])
     made = int(new.sum())
     return MendedSeeds(
         sort_rows(rows, "object_seeds"), made + len(extra), int((new & ~exact).sum()), refounded, retired
@@ -77,15 +74,6 @@ def _founders(measured: pa.Table) -> tuple[pa.Table, np.ndarray]:
     order = np.lexsort(keys)
     first = order[run_starts(ids[order])[:-1]]
     return measured.take(pa.array(first)), exact[first]
-
-
-def _made(founders: pa.Table) -> pa.Table:
-    return OBJECT_SEEDS.conform(pa.table({
-        "object_id": founders["object_id"], "assoc_ra": founders["ra_raw"], "assoc_dec": founders["dec_raw"],
-        "assoc_epoch": pa.array(julian_epoch(founders["mjd"].to_numpy())),
-        "founder_image_id": founders["image_id"], "founder_det_id": founders["det_id"],
-        "retired": pa.array(np.zeros(founders.num_rows, dtype=np.bool_)),
-    }))  # fmt: skip
 
 
 def _refounded(seeds: pa.Table, measured: pa.Table, founders: pa.Table, images: Ints) -> tuple[pa.Table, int]:

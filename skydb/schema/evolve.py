@@ -37,6 +37,27 @@ def stored_names(table: Table, version: int, names: Sequence[str]) -> list[str]:
     return [name for name in names if table[name].since <= version]
 
 
+def version_of(rows: pa.Table, table: Table) -> int:
+    """Return the earliest version of a table as which rows of its present columns can be stored.
+
+    Columns that came later and are NULL in every row need not be there: so a file pays for no column that nothing fills
+    (docs/decisions/motions.md).
+
+    Examples
+    --------
+    >>> pets = Table("pets", "global", "", (
+    ...     Column("id", "int64", None, "meta.id", "number"),
+    ...     Column("legs", "int16", None, "meta.number", "legs", since=2)), version=3)
+    >>> [version_of(pa.table({"id": [7], "legs": [legs]}), pets) for legs in (4, None)]
+    [2, 1]
+    """
+    needed = [1, *(since for column in table for since, _ in column.widened)]
+    for column in (c for c in table if c.since > 1):
+        if column.default is not None or rows.column(column.name).null_count < rows.num_rows:
+            needed.append(column.since)
+    return max(needed)
+
+
 def evolved(rows: pa.Table, table: Table, names: Sequence[str]) -> pa.Table:
     """Return stored rows with some columns as the table is declared now.
 

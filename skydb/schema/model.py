@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from skydb.errors import UsageError, did_you_mean
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 VARIABLE_BYTES = 32
 """What a text or a list is taken to need."""
 

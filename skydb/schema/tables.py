@@ -10,9 +10,10 @@ from .model import Column, Table
 
 
 def _c(
-    name: str, type_: str, unit: str | None, ucd: str, meaning: str, *, dvo: str | None = None, psphot: str | None = None
-) -> Column:
-    return Column(name, type_, unit, ucd, meaning, dvo=dvo, psphot=psphot)
+    name: str, type_: str, unit: str | None, ucd: str, meaning: str, *, dvo: str | None = None,
+    psphot: str | None = None, since: int = 1,
+) -> Column:  # fmt: skip
+    return Column(name, type_, unit, ucd, meaning, dvo=dvo, psphot=psphot, since=since)
 
 
 def _key(name: str, type_: str, ucd: str, meaning: str, *, dvo: str | None = None, psphot: str | None = None) -> Column:
@@ -173,6 +174,12 @@ MEASUREMENTS = Table(
         _c("psf_core", "float32", None, "src.morph.param", "core parameter of the PSF model (PS1_V5)", psphot="PSF_CORE"),
         _c("psf_fwhm_major", "float32", "pixel", "phys.angSize.smajAxis", "major FWHM of the PSF model (PS1_V5)", psphot="PSF_FWHM_MAJ"),
         _c("psf_fwhm_minor", "float32", "pixel", "phys.angSize.sminAxis", "minor FWHM of the PSF model (PS1_V5)", psphot="PSF_FWHM_MIN"),
+        _c("pm_ra", "float32", "mas/yr", "pos.pm;pos.eq.ra", "proper motion in ra times cos(dec) that a reference survey gives with the position", since=2),
+        _c("pm_dec", "float32", "mas/yr", "pos.pm;pos.eq.dec", "proper motion in dec that a reference survey gives", since=2),
+        _c("pm_ra_err", "float32", "mas/yr", "stat.error;pos.pm;pos.eq.ra", "error of pm_ra", since=2),
+        _c("pm_dec_err", "float32", "mas/yr", "stat.error;pos.pm;pos.eq.dec", "error of pm_dec", since=2),
+        _c("parallax", "float32", "mas", "pos.parallax", "parallax that a reference survey gives; may be negative", since=2),
+        _c("parallax_err", "float32", "mas", "stat.error;pos.parallax", "error of parallax", since=2),
     ),
     sort=("object_id", "mjd", "image_id", "det_id"), dvo="Measure",
 )

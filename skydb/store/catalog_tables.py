@@ -83,9 +83,10 @@ CATALOG_TABLES = (
         ("state TEXT NOT NULL", "`active`; `draining`: nothing new is placed there; `lost`: given up"),
         *_LIFE,
     ), key=("name",)),
-    CatalogTable("settings", "what was chosen for the whole database; what is not there has its default", (
+    CatalogTable("settings", "what holds for the whole database; what is not there has its default", (
         ("key TEXT NOT NULL", "`copies`: how many of each file, 1 or 2 (1); `placement`: which host a new cell goes"
-                              " to, as JSON (by bytes)"),
+                              " to, as JSON (by bytes); `motion`: bounds of the motions in `object_seeds`, as JSON:"
+                              " arcsec per year, first and last epoch (nothing moves)"),
         ("value TEXT NOT NULL", "its value, as text"),
         *_LIFE,
     ), key=("key",)),

@@ -141,6 +141,8 @@ class Changes:
         (K, 2) sorted half-open ranges of order-29 pixels: the sky that the answer depends on, and that it changes.
     uses_calibration
         The answer depends on the current calibration.
+    uses_settings
+        Keys of the settings on which the answer depends.
     replaces_globals
         Global tables whose every file it has read and ends.
     """
@@ -174,5 +176,6 @@ class Changes:
     reads: np.ndarray = field(default_factory=lambda: NOWHERE)
     writes: np.ndarray = field(default_factory=lambda: NOWHERE)
     uses_calibration: bool = False
+    uses_settings: tuple[str, ...] = ()
     replaces_globals: tuple[str, ...] = ()
 

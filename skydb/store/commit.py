@@ -104,9 +104,21 @@ def _check_base(connection: sqlite3.Connection, changes: Changes) -> None:
         ).fetchone()[0]
         if added:
             raise CommitConflict(f"another writer added to the table {table}")
+    _check_settings(connection, changes)
     _check_exposures(connection, changes)
     _check_kept(connection, changes)
     _check_moves(connection, changes)
+
+
+def _check_settings(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Refuse an answer that depends on settings which were changed since."""
+    later = connection.execute(
+        "SELECT key FROM settings WHERE key IN (SELECT value FROM json_each(?1))"
+        " AND (begin_snapshot > ?2 OR end_snapshot > ?2) LIMIT 1",
+        (json.dumps(changes.uses_settings), changes.base),
+    ).fetchone() if changes.uses_settings else None
+    if later:
+        raise CommitConflict(f"another writer changed the setting {later[0]!r}")
 
 
 def _check_exposures(connection: sqlite3.Connection, changes: Changes) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skydb.errors import DataError
+from skydb.schema.evolve import stored_names, version_of
 from skydb.schema.model import Table
 from skydb.schema.tables import TABLES
 from skydb.sky.partition import in_ranges
@@ -58,7 +59,10 @@ def _dictionary_columns(table: Table) -> list[str]:
 
 
 def write_file(path: Path, rows: pa.Table, table: Table, *, metadata: dict[str, str] | None = None) -> Tail:
-    """Write one Parquet file durably, with checksums, page index and identifying metadata, and return its tail."""
+    """Write one Parquet file durably, with checksums, page index and identifying metadata, and return its tail.
+
+    `metadata` may name an earlier version of the table than the present one.
+    """
     notes = {**(rows.schema.metadata or {}), "skydb.table": table.name, "skydb.schema_version": str(table.version)}
     rows = rows.replace_schema_metadata({**notes, **(metadata or {})})
 
@@ -86,20 +90,25 @@ def store_rows(
 ) -> DataFile:  # fmt: skip
     """Write rows as a new immutable file under a storage root and return its description.
 
+    It is of the earliest version of the table that has all the columns which the rows fill.
+
     The rows must be sorted as the table declares. `base` names the raw file beside which the rows lie, `name`
     the new file; None: by a fresh name. `declared` is the table; None: skydb's own of that name.
     """
     declared = declared or TABLES[table]
     rows = declared.conform(rows)
+    version = version_of(rows, declared)
+    rows = rows.select(stored_names(declared, version, declared.names))
     name = name or new_name()
     norder, npix = cell if cell else (None, None)
     relative = data_path(table, cell, name)
-    identity = {"skydb.database": database, "skydb.cell": f"{norder}/{npix}" if cell else "", "skydb.base": base or ""}
+    identity = {"skydb.database": database, "skydb.cell": f"{norder}/{npix}" if cell else "", "skydb.base": base or "",
+                "skydb.schema_version": str(version)}  # fmt: skip
     tail = write_file(root / relative, rows, declared, metadata=identity)
     low, high = _key_bounds(rows, declared)
     return DataFile(
         name, table, norder, npix, host, relative, rows.num_rows, (root / relative).stat().st_size,
-        digest_of(root / relative), tail.start, tail.crc, base, low, high, declared.version,
+        digest_of(root / relative), tail.start, tail.crc, base, low, high, version,
     )  # fmt: skip
 
 

@@ -387,6 +387,9 @@ DAMAGES: dict[str, list[Damage]] = {
     ],
     "image-missing": [unknown_image],
     "drift-exceeded": [narrow_cell],
+    "motion-exceeded": [
+        rewritten("object_seeds", lambda r: with_value(with_value(r, "assoc_pm_ra", 0, 9.0), "assoc_pm_dec", 0, 0.5)),
+    ],
     "measurement-twice": [same_detection],
     "log-differs": [
         lambda db: logged_otherwise(db, n_in=7), lambda db: logged_otherwise(db, n_deleted_measurements=1),

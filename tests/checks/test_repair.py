@@ -21,12 +21,14 @@ from tests.checks.damages import DAMAGES, aliased, backwards, file_of, flip, pat
 from tests.ingest.skies import assert_same, check_conservation, contents
 from tests.store.test_aliases import add_aliases
 
-QUICK = {"manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded"}
+QUICK = {
+    "manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded", "motion-exceeded",
+}
 MENDED = [
     pytest.param(kind, number, marks=() if kind in QUICK and not number else pytest.mark.slow) for kind in (
         "manifest-missing", "tag-unpublished", "file-foreign", "file-schema", "file-bounds", "file-unsorted",
         "pair-broken", "pair-misaligned", "object-twice", "seed-missing", "founder-missing", "objects-differ",
-        "drift-exceeded", "image-count", "calibrated-differ", "derived-differ", "image-twice",
+        "drift-exceeded", "motion-exceeded", "image-count", "calibrated-differ", "derived-differ", "image-twice",
     ) for number in range(len(DAMAGES[kind]))
 ]  # fmt: skip
 """Damages after which everything can be had again; some of them quickly."""

@@ -36,6 +36,10 @@ def place_at(seeds: Seeds, m: int, epoch: float) -> tuple[float, float, float]:
     return moved[0] / length, moved[1] / length, moved[2] / length
 
 
+def epoch_of(detections: Detections, images: Images, d: int) -> float:
+    return float(detections.epoch[d]) if images.span is not None else np.nan
+
+
 def chord2(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
     x, y, z = one[0] - other[0], one[1] - other[1], one[2] - other[2]
     return float(x * x + y * y + z * z)
@@ -62,12 +66,14 @@ def associate_slowly(
     for rank in sorted(set(detections.rank.tolist())):
         limit = float((2.0 * np.sin(images.radius_arcsec[rank] * (RADIANS_PER_ARCSEC / 2.0))) ** 2)
         survey = int(images.survey[rank]) if len(images.survey) else 0
-        epoch = images.epoch[rank] if len(images.epoch) else np.nan
-        places = {int(i): place_at(seeds, m, epoch) for m, i in enumerate(seeds.object_id)} | founded
         mine = sorted(np.flatnonzero(detections.rank == rank).tolist(), key=lambda d: detections.det_id[d])
+        places = {
+            d: {int(i): place_at(seeds, m, epoch_of(detections, images, d)) for m, i in enumerate(seeds.object_id)}
+            | founded for d in mine
+        }  # fmt: skip
         pairs = sorted(
             (chord2(place, vectors[d]), int(detections.det_id[d]), i, d)
-            for d in mine for i, place in places.items()
+            for d in mine for i, place in places[d].items()
             if chord2(place, vectors[d]) < limit and not held[i] & survey
         )  # fmt: skip
         chosen: dict[int, int] = {}
@@ -82,13 +88,15 @@ def associate_slowly(
                 wish = int(detections.found_pix29[d])
                 new = wish if wish in revivable - used else next_free(wish, used | revivable)
                 used.add(new)
-                chosen[d], held[new], places[new], founded[new] = new, 0, vectors[d], vectors[d]
+                chosen[d], held[new], founded[new] = new, 0, vectors[d]
+                for place in places.values():
+                    place[new] = vectors[d]
                 answer.is_new[d] = True
         for d in mine:
             near = [i for _, _, i, e in pairs if e == d]
             answer.object_id[d] = chosen[d]
             others = np.flatnonzero(detections.rank == rank).tolist()
-            is_shared = any(chord2(places[chosen[d]], vectors[e]) < limit for e in others if e != d)
+            is_shared = any(chord2(places[e][chosen[d]], vectors[e]) < limit for e in others if e != d)
             answer.blend[d] |= MeasurementFlags.BLEND_MEAS if len(near) > 1 else 0
             answer.blend[d] |= MeasurementFlags.BLEND_OBJ if is_shared or (near and near[0] != chosen[d]) else 0
         for d in mine:
@@ -140,12 +148,14 @@ def random_sky(rng: np.random.Generator, *, n_images: int = 5, per_image: int = 
 
 
 def with_motion(sky: Sky, rng: np.random.Generator) -> Sky:
-    """The same with epochs over ten years and objects that move, some far."""
+    """The same with epochs over ten years, some of one image, and objects that move, some far."""
     n = len(sky.seeds.object_id)
     speed = rng.choice([0.0, np.nan, 20.0, 3000.0], n)
     angle = rng.uniform(0, 2 * np.pi, n)
     seeds = replace(sky.seeds, epoch=np.full(n, 2012.0), pm_ra=speed * np.cos(angle), pm_dec=speed * np.sin(angle))
-    return Sky(sky.detections, replace(sky.images, epoch=rng.uniform(2010, 2020, len(sky.images.radius_arcsec))), seeds)
+    epoch = rng.uniform(2010, 2020, len(sky.images.radius_arcsec))[sky.detections.rank]
+    epoch = np.clip(epoch + rng.choice([0.0, 1.5]) * rng.normal(size=len(epoch)), 2010, 2020)
+    return Sky(replace(sky.detections, epoch=epoch), replace(sky.images, span=(2010.0, 2020.0)), seeds)
 
 
 def with_surveys(sky: Sky, rng: np.random.Generator) -> Sky:

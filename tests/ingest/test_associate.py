@@ -96,7 +96,8 @@ def test_taken_and_retired_ids_are_the_oracles(seed: int) -> None:
 
 
 def part(detections: Detections, rows: np.ndarray) -> Detections:
-    return Detections(*(getattr(detections, f.name)[rows] for f in fields(Detections)))
+    every = (getattr(detections, f.name) for f in fields(Detections))
+    return Detections(*(column[rows] if len(column) else column for column in every))
 
 
 def some_seeds(seeds: Seeds, rows: np.ndarray) -> Seeds:
@@ -265,13 +266,54 @@ def test_a_moving_object_is_followed_on_the_short_way() -> None:
     """A star at 0.5 arcsec a year is met by each image where it then is, never where it was founded."""
     epoch = np.array([2010.0, 2011.0, 2019.0, 2020.0])
     ra = 10.0 + 0.5 * (epoch - 2010) / 3600
-    detections = Detections(ra, np.zeros(4), np.arange(4), np.zeros(4, dtype=np.int64), pixel_of(ra, np.zeros(4)))
+    detections = Detections(
+        ra, np.zeros(4), np.arange(4), np.zeros(4, dtype=np.int64), pixel_of(ra, np.zeros(4)), epoch
+    )
     resting = Seeds(pixel_of([10.0], [0.0]), np.array([10.0]), np.zeros(1))
     moving = replace(resting, epoch=np.array([2010.0]), pm_ra=np.array([500.0]), pm_dec=np.array([0.0]))
-    links = link(detections, Images(np.ones(4), epoch), moving)
+    images = Images(np.ones(4), span=(2010.0, 2020.0))
+    links = link(detections, images, moving)
     np.testing.assert_array_equal(links.seed, 0)
     np.testing.assert_allclose(links.separation_arcsec, 0.0, atol=1e-6)
-    np.testing.assert_array_equal(link(detections, Images(np.ones(4), epoch), resting).seed, [0, 0, -1, -1])
+    np.testing.assert_array_equal(link(detections, images, resting).seed, [0, 0, -1, -1])
+
+
+def test_a_cell_leaves_to_the_pool_whom_a_visitor_may_take_and_who_goes_away() -> None:
+    """A star was founded 100 arcsec west of a border, and is as far east of it when the batch is observed."""
+    border, dec, norder = 90.0, 60.0, 8  # of two base pixels
+    (at,) = near_sides(border, dec)
+    epoch, years = np.array([2020.0]), 30.0
+    moving = Seeds(
+        pixel_of([at[0]], [dec]), np.array([at[0]]), np.array([dec]), np.array([1990.0]),
+        np.array([1000 * 3600 * (at[1] - at[0]) * np.cos(np.radians(dec)) / years]), np.zeros(1),
+    )  # fmt: skip
+    here, there = (int(cell_of(pixel_of([ra], [dec]), norder)[0]) for ra in at)
+    assert here != there
+    images = Images(np.ones(1), span=(2020.0, 2020.0))
+    found = Detections(np.array([at[1]]), np.array([dec]), np.zeros(1, int), np.ones(1, int), pixel_of([at[1]], [dec]))
+    found = replace(found, epoch=epoch)
+    visited = link_cell(found, images, moving, cell=(norder, there))
+    assert visited.pooled_detections.all()
+    assert visited.pooled_seeds.all()
+    home = link_cell(part(found, np.zeros(0, dtype=int)), images, moving, cell=(norder, here))
+    assert home.pooled_seeds.all()
+    assert link(found, images, moving).seed.tolist() == [0]
+    assert link_cell(found, images, some_seeds(moving, np.zeros(0, int)), cell=(norder, there)).links.founder[0] == 0
+
+
+def near_sides(ra: float, dec: float) -> list[tuple[float, float]]:
+    """Right ascensions 100 arcsec to both sides of one."""
+    away = 100 / 3600 / np.cos(np.radians(dec))
+    return [(ra - away, ra + away)]
+
+
+def test_epochs_outside_the_span_of_the_images_are_refused() -> None:
+    good = replace(detections_at((0, 1, 0.0, 0.0)), epoch=np.array([2010.0]))
+    for span in ((2011.0, 2012.0), (2000.0, 2009.0)):
+        with pytest.raises(DataError, match="do not lie in the span"):
+            link(good, Images(np.ones(1), span=span), NOTHING)
+    with pytest.raises(DataError, match="do not lie in the span"):
+        link(replace(good, epoch=np.zeros(0)), Images(np.ones(1), span=(2000.0, 2020.0)), NOTHING)
 
 
 def test_a_loser_takes_its_second_nearest_and_both_are_blends() -> None:

@@ -74,6 +74,8 @@ def test_shipped_mappings_are_those_promised():
     assert {"decam_elais", "tycho2", "hsc_visits", "hipparcos"} <= set(shipped_mappings())
 
 
+STARS = PLAIN.replace("detections", "reference").replace('column = "mjd"', "value = 51544.5")
+
 REFUSED = {
     "unknown key": (PLAIN + '[cut]\nmin = 1\n', r"no key named 'cut'; did you mean 'cuts'\?"),
     "unknown key of a section": (PLAIN.replace("format", "fromat"), r"file: no key named 'fromat'; did you mean 'format'"),
@@ -100,6 +102,11 @@ REFUSED = {
     "images with detections": (PLAIN.replace("detections", "images"), r"rows that are images hold no detections"),
     "unknown photcode column": (PLAIN + '[[photcodes]]\nname = "g"\nkind = "SEC"\nzero_point = 1\n', r"no column 'zero_point'; did you mean 'zero_point_mmag'"),
     "unknown photcode kind": (PLAIN + '[[photcodes]]\nname = "g"\nkind = "SECC"\n', r"'SECC' is no kind of photcode"),
+    "motions of detections": (PLAIN + 'pm_ra = "m"\npm_dec = "n"\n', r"measurements\.pm_dec: motions and parallaxes are taken of reference"),
+    "half a motion": (STARS + 'pm_dec = "n"\n', r"a motion has two parts; give both pm_ra \(times cos dec\) and pm_dec"),
+    "motion of a photcode": (STARS.replace("[photcode]\nname", "[[magnitudes]]\ncolumns = { parallax = \"p\" }\nphotcode"), r"parallax is the star's"),
+    "motion in mas": (STARS + 'pm_dec = { column = "n", unit = "mas" }\npm_ra = "m"\n', r"unit 'mas' does not convert to mas/yr"),
+    "optional position": (PLAIN.replace("[time]", 'optional = ["ra"]\n[time]'), r"file\.optional: 'ra' is no column that measurements"),
     "no TOML": ("name = \n", r"not a TOML file"),
     "based on none": ('based_on = "ztf_alert"\nname = "m"\n', r"based_on: no mapping named 'ztf_alert' comes with skydb; did you mean 'ztf_alerts'\?"),
     "based on a number": ("based_on = 3\n", r"based_on: a text is wanted, not 3"),

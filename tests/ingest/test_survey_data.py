@@ -74,6 +74,9 @@ def test_gaia_chunks_read_with_every_number_magnitude_and_epoch(data_dir: Path) 
         assert row["inst_mag_err"] == pytest.approx(2.5 / np.log(10) / snr[i], rel=1e-6)
         assert (row["ra_raw"], row["dec_raw"]) == (table["ra"][i], table["dec"][i])
         assert row["dec_raw_err"] == pytest.approx(table["dec_error"][i])
+        for ours, theirs in (("pm_ra", "pmra"), ("pm_dec_err", "pmdec_error"), ("parallax", "parallax")):
+            given = float(plain(table[theirs])[i])
+            assert row[ours] == (pytest.approx(given, rel=1e-6) if np.isfinite(given) else None)
     epoch = Time(2015.5, format="jyear", scale="tdb").tai.mjd  # the chunks are of DR2: the rows say so
     assert found["mjd"].to_pylist() == pytest.approx([epoch] * found.num_rows, abs=1e-8)
     assert min(found["det_id"].to_pylist()) > 2**53

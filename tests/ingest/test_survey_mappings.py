@@ -74,6 +74,7 @@ PUBLISHED = {
 }  # fmt: skip
 """Published columns of each survey, those about identity, place, time and brightness; the mappings name the sources."""
 
+MOTIONS = ("pm_ra", "pm_ra_err", "pm_dec", "pm_dec_err", "parallax", "parallax_err")
 BIG = 2**53 + 1
 """A number that a float64 cannot hold."""
 
@@ -85,7 +86,9 @@ def gaia(**changes: Any) -> dict[str, list[Any]]:
         "dec_error": [0.029, 0.6], "ref_epoch": [2016.0, 2016.0], "phot_g_mean_mag": [8.19, 20.5],
         "phot_g_mean_flux_over_error": [1085.73620476, 108.573620476], "phot_bp_mean_mag": [9.8, None],
         "phot_bp_mean_flux_over_error": [500.0, None], "phot_rp_mean_mag": [6.9, None],
-        "phot_rp_mean_flux_over_error": [900.0, None],
+        "phot_rp_mean_flux_over_error": [900.0, None], "pmra": [-801.551, None], "pmra_error": [0.032, None],
+        "pmdec": [10362.394, None], "pmdec_error": [0.036, None], "parallax": [546.976, None],
+        "parallax_error": [0.040, None],
     }  # fmt: skip
     return row | changes
 
@@ -178,6 +181,20 @@ def test_gaia_reads_the_same_in_every_format(tmp_path: Path, form: str) -> None:
     assert (first["ra_raw_err"], first["dec_raw_err"]) == (pytest.approx(0.026), pytest.approx(0.029))
     assert first["mjd"] == pytest.approx(Time(2016.0, format="jyear", scale="tdb").tai.mjd, abs=1e-8)
     assert chunk.rejected == {}
+    moving = {row["det_id"]: [row[name] for name in MOTIONS] for row in chunk.detections.to_pylist()}
+    assert moving[BIG] == [None] * 6
+    assert moving[4472832130942575873] == pytest.approx([-801.551, 0.032, 10362.394, 0.036, 546.976, 0.040], rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["bulk", "csv", "fits", "votable", "parquet"])
+def test_gaia_without_motions_reads_the_same_in_every_format(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = {name: values for name, values in gaia().items() if not name.startswith(("pm", "parallax"))}
+    monkeypatch.setitem(globals(), "gaia", lambda: some)
+    chunk, = read(gaia_file(tmp_path, form), "gaia_dr3")
+    assert len(mags(chunk.detections, "gaia_dr3")) == 4
+    assert [chunk.detections[name].null_count for name in MOTIONS] == [4] * 6
 
 
 @pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")  # of writing such units

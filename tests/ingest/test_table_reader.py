@@ -679,3 +679,17 @@ def test_what_python_alone_takes_for_a_number_cannot_be_read(text, wanted):
 
 def test_shipped_mapping_by_name_is_a_mapping_for_the_reader():
     assert TableReader().recognises(Path("x"), b"", ReadRequest(CODES, mapping=load_mapping("tycho2")))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [
+    ("mas/yr", 1.0), ("arcsec/yr", 1e3), ("deg/yr", 3.6e6), ("0.01 mas/yr", 0.01), ("mas/hyr", 0.01),
+])  # fmt: skip
+def test_motions_convert_from_the_units_of_the_file(tmp_path: Path, unit: str, factor: float) -> None:
+    (tmp_path / "t.csv").write_text("id,ra,dec,g,g_err,b,c,c_err,mu,nu\n7,10,20,15,0.1,16,3,0.1,2.5e-3,-1.5e-3\n")
+    parts = (("pm_ra", "mu"), ("pm_dec", "nu"))
+    columns = (f'{name} = {{ column = "{given}", unit = "{unit}" }}\n' for name, given in parts)
+    moving = "[measurements]\n" + "".join(columns)
+    mapping = mapping_of(tmp_path, REFERENCE.replace("[measurements]\n", moving))
+    found = joined(read(tmp_path / "t.csv", mapping))
+    assert found["pm_ra"].to_pylist() == pytest.approx([2.5e-3 * factor] * 3, rel=1e-6)
+    assert found["pm_dec"].to_pylist() == pytest.approx([-1.5e-3 * factor] * 3, rel=1e-6)

@@ -20,7 +20,7 @@ ROWS = 70_000
 
 def placed(root: Path, file: DataFile) -> StoredFile:
     """A file where `store_rows` put it under a root."""
-    return file.at(Place.of(root / file.path))
+    return file.at(Place.of(root / file.path), table=TABLES[file.table])
 
 
 def raw_rows() -> pa.Table:
@@ -47,6 +47,21 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     back = read_file(placed(tmp_path, file))
     assert back.replace_schema_metadata().equals(MEASUREMENTS.conform(raw).replace_schema_metadata())
     assert (file.rows, file.min_key, file.max_key) == (ROWS, 0, int(raw["object_id"][-1].as_py()))
+
+
+def test_column_that_came_later_takes_no_place_where_nothing_fills_it(tmp_path: Path) -> None:
+    raw = raw_rows()
+    moving = raw.append_column("pm_ra", pa.array(np.where(np.arange(ROWS) == 7, 1.5, np.nan), from_pandas=True))
+    still, moved = (store_rows(tmp_path, "db", rows, "measurements", cell=(0, 0)) for rows in (raw, moving))
+    names = [pq.read_schema(tmp_path / file.path).names for file in (still, moved)]
+    assert [file.schema_version for file in (still, moved)] == [1, 2]
+    assert set(names[1]) - set(names[0]) == {
+        "pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err", "parallax", "parallax_err",
+    }  # fmt: skip
+    for file, count in ((still, 0), (moved, 1)):
+        assert len(read_file(placed(tmp_path, file), ["pm_ra"])["pm_ra"].drop_null()) == count
+    with pq.ParquetFile(tmp_path / still.path) as file:
+        assert file.schema_arrow.metadata[b"skydb.schema_version"] == b"1"
 
 
 def test_pair_is_aligned_row_by_row(tmp_path: Path) -> None:
