@@ -16,13 +16,12 @@ from skydb.executors import executor_of
 from skydb.parallel.executor import Workers
 from skydb.parallel.steps import StepProgress, Steps
 from skydb.store.command_line import one_line
-from skydb.store.layout import given_path
 from skydb.store.roots import is_url
 
 from .batches import ingest_files
 from .fetching import matching
 from .job import AddstarOptions, Job
-from .quarantine import set_aside
+from .quarantine import checked_folder, set_aside
 from .readers.hats_folder import files_of
 from .readers.interface import DetectionFilter
 from .readers.mapping import Mapping, load_mapping
@@ -75,13 +74,14 @@ def addstar(
     compact
         Split cells over their limit and fold deltas afterwards.
     replace_images
-        An image that another file brought before is deleted first, in a commit of its own; else its new file is
-        refused.
+        An image that another file brought before is deleted first, in a commit of its own, if its new file is
+        accepted otherwise; else its new file is refused.
     dry_run
         Read and associate, and say what would become of the files, but store nothing. A call that takes several
         batches is told what each batch alone would do.
     quarantine
-        A folder to which files are moved whose content cannot be read, each with the reason beside it.
+        A folder to which files are moved whose content cannot be read, each with the reason beside it: not those that
+        a disk could not give, that are written just now, that lack a photcode, or whose images are there already.
     workers
         Worker processes; None: one per core, and none for steps that are done sooner than workers start. Or an
         executor, whose workers are taken.
@@ -98,7 +98,8 @@ def addstar(
     Raises
     ------
     UsageError
-        No files, what is no path or no name that can be kept, an unknown photcode or association, a bad radius.
+        No files, what is no path or no name that can be kept, an unknown photcode or association, a bad radius, a
+        quarantine that cannot be written.
     CommitConflict
         Other writers came first again and again.
     """
@@ -123,27 +124,32 @@ def addstar(
     )
     command = one_line(["addstar", str(opened.root), *names, *options.words()])
     executor = executor_of(opened, workers, cluster)
+    aside = None if quarantine is None or dry_run else checked_folder(quarantine)
     job = Job(opened, options, executor, Steps(progress), command, adaptive=workers is None and cluster is None)
     _check_photcode(job)
     report = ingest_files(job, names)
-    if quarantine is None or dry_run:
-        return report
-    return replace(report, files=set_aside(report.files, given_path(quarantine)))
+    return report if aside is None else replace(report, files=set_aside(report.files, aside))
 
 
 def _names(files: Any, mapping: Mapping | None) -> list[str]:
     """Return the files as text; a HATS catalog of a reference survey is its leaf files, each ingested by itself."""
     several = isinstance(files, Iterable) and not isinstance(files, str | PathLike | bytes)
-    names = [name for file in (files if several else [files]) for name in matching(_name(file))]
+    names = [name for file in (files if several else [files]) for name in matching(file_name(file))]
     if not names:
         raise UsageError("no files to ingest", None, "name at least one")
     if mapping is None or mapping.kind != "reference":
         return names
-    return [_name(file) for name in names for file in ([name] if is_url(name) else files_of(Path(name)))]
+    return [file_name(file) for name in names for file in ([name] if is_url(name) else files_of(Path(name)))]
 
 
-def _name(file: object) -> str:
-    """Return a file's path as text, which the database, its reports and JSON can hold."""
+def file_name(file: object) -> str:
+    """Return a file's path as text, which the database, its reports and JSON can hold.
+
+    Raises
+    ------
+    UsageError
+        It is no path, or no text in UTF-8.
+    """
     name = fspath(file) if isinstance(file, str | PathLike) else None
     if not isinstance(name, str):
         raise UsageError(f"{file!r} is no path of a file", "addstar", "give paths as text, or as pathlib.Path")

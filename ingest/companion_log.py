@@ -20,7 +20,7 @@ def sum_of(cells: Iterable[Mapping[str, CompanionCounts]]) -> dict[str, Companio
     """Add up, by table, what became of rows in several cells."""
     total: dict[str, CompanionCounts] = {}
     for name, counts in (each for cell in cells for each in cell.items()):
-        total[name] = total.get(name, CompanionCounts()) + counts
+        total.setdefault(name, CompanionCounts()).update(counts)
     return total
 
 

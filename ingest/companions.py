@@ -69,15 +69,23 @@ class CompanionCounts:
     """What became of companions of one table, by number of the input file: how many were stored, and why others not."""
 
     stored: Counter[int] = field(default_factory=Counter)
-    rejected: Mapping[str, Counter[int]] = field(default_factory=dict)
+    rejected: dict[str, Counter[int]] = field(default_factory=dict)
 
-    def __add__(self, other: CompanionCounts) -> CompanionCounts:
-        reasons = {*self.rejected, *other.rejected}
-        none: Counter[int] = Counter()
-        return CompanionCounts(
-            self.stored + other.stored,
-            {r: self.rejected.get(r, none) + other.rejected.get(r, none) for r in reasons},
-        )
+    def update(self, other: CompanionCounts) -> None:
+        """Add what became of others."""
+        self.stored.update(other.stored)
+        for reason, by_file in other.rejected.items():
+            self.rejected.setdefault(reason, Counter()).update(by_file)
+
+
+def counted(files: np.ndarray) -> Counter[int]:
+    """Return how often each number of a file is there.
+
+    >>> counted(np.array([3, 1, 3]))
+    Counter({3: 2, 1: 1})
+    """
+    numbers, counts = np.unique(files, return_counts=True)
+    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,7 @@ def companions_of(
     first = _first_of_each(rows.take(pa.array(order)), table.sort)
     kept = order[first]
     counts = CompanionCounts(
-        Counter(files[kept].tolist()),
-        {NO_KEY: Counter(files[~whole].tolist()), DUPLICATE: Counter(files[order[~first]].tolist())},
+        counted(files[kept]), {NO_KEY: counted(files[~whole]), DUPLICATE: counted(files[order[~first]])}
     )
     return table.conform(rows.take(pa.array(kept)).drop_columns([FILE])), counts
 

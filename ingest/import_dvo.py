@@ -22,6 +22,7 @@ from .dvo_report import DvoReport
 from .job import AddstarOptions, Job
 from .readers.dvo.images import DvoImages
 from .readers.dvo.photcodes import read_photcodes_fits
+from .readers.dvo.reader import DvoReader
 from .readers.dvo.regions import IMAGE_TABLE, PHOTCODE_TABLE, SKY_TABLE
 
 
@@ -76,7 +77,8 @@ def import_dvo(
     opened = db if isinstance(db, Database) else database.open(db)
     folder = _folder(catdir)
     options = AddstarOptions(
-        radius_arcsec=checked_radius(radius_arcsec), one_to_many=is_one_to_many(association), defer=defer, dvo=True,
+        radius_arcsec=checked_radius(radius_arcsec), one_to_many=is_one_to_many(association), defer=defer,
+        reader=DvoReader(),
     )  # fmt: skip
     command = one_line(["import-dvo", str(opened.root), str(folder), *options.words()])
     executor = executor_of(opened, workers, cluster)

@@ -10,13 +10,13 @@ from skydb.parallel.steps import Steps
 from skydb.schema.photcodes import Photcodes
 from skydb.store.snapshot import Snapshot
 
-from .readers.interface import DetectionFilter, ReadRequest
+from .readers.interface import DetectionFilter, FolderReader, ReadRequest
 from .readers.mapping import Mapping
 
 
 @dataclass(frozen=True)
 class AddstarOptions:
-    """How an ingest runs; see `addstar`. `dvo`: its files are folders of DVO databases, see `import_dvo`."""
+    """How an ingest runs; see `addstar`. `reader`: its files are folders for this one, see `import_dvo`."""
 
     photcode: str | None = None
     mapping: Mapping | None = None
@@ -30,7 +30,7 @@ class AddstarOptions:
     existing_cells: bool = False
     dry_run: bool = False
     replace: bool = False
-    dvo: bool = False
+    reader: FolderReader | None = None
 
     def words(self) -> list[str]:
         """Return the options of the command line that does the same; a window of pixels has none there."""
@@ -79,5 +79,5 @@ class Job:
         options = self.options
         tables = tuple(t for t in snapshot.declared.values() if t.keyed_by == "measurement")
         return ReadRequest(
-            self.photcodes(snapshot), options.photcode, options.mapping, options.keep, tables, options.dvo
+            self.photcodes(snapshot), options.photcode, options.mapping, options.keep, tables, options.reader
         )  # fmt: skip

@@ -5,8 +5,8 @@ A file from which images were deleted brings those back, and no other: so its ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,54 @@ DIFFERENCE = "diff"
 """The kind of difference images."""
 
 
+@dataclass(frozen=True)
+class Staying:
+    """The files of a call whose images are not replaced by others of it, by digest.
+
+    Those that `came` with it already, as in one batch; and of those that were `known` before with all their images what
+    other files have lost: the images that they have replaced.
+    """
+
+    known: Set[str]
+    came: Set[str]
+
+    def images(self, snapshot: Snapshot, summaries: Iterable[FileSummary]) -> list[int]:
+        """Return those of the images that files bring."""
+        lost_before = {
+            image: s.logged is not None for s in summaries if s.accepted
+            for image in s.images.column("image_id").to_pylist()
+        }  # fmt: skip
+        owner = digests_of_images(snapshot, lost_before)
+        return [i for i, digest in owner.items() if digest in self.came or (lost_before[i] and digest in self.known)]
+
+
 def accepted_images(
-    db: Database, snapshot: Snapshot, files: Sequence[InputFile], summaries: Iterable[FileSummary]
-) -> list[FileSummary]:
+    db: Database, snapshot: Snapshot, files: Sequence[InputFile], summaries: Iterable[FileSummary],
+    *, replacing: Staying | None = None,
+) -> list[FileSummary]:  # fmt: skip
     """Return the summaries of a batch's files with what is known about them, and only the images that are to come.
 
     Images of a kind that the database does not take are an error of their file.
+
+    Parameters
+    ----------
+    db, snapshot
+        What the files go into.
+    files, summaries
+        Those of the batch.
+    replacing
+        None: images that the database has from other files are errors of their files. Else they are to be replaced,
+        but for these.
     """
     summaries = [_of_kind(db, s) for s in summaries]
     digests = {f.number: f.digest for f in files}
     logged = logged_files(snapshot, digests.values())
     read = [_without_known(snapshot, s, logged.get(digests[s.number])) for s in summaries]
-    brought = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
-    return refuse_known_images(read, known_images(snapshot, brought), {f.number: f.path for f in files})
+    if replacing is None:
+        refused = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
+    else:
+        refused = replacing.images(snapshot, read)
+    return refuse_known_images(read, known_images(snapshot, refused), {f.number: f.path for f in files})
 
 
 def _of_kind(db: Database, summary: FileSummary) -> FileSummary:
@@ -50,7 +85,7 @@ def _of_kind(db: Database, summary: FileSummary) -> FileSummary:
     what, option = ("not of difference images", "") if db.difference else ("of difference images", " --difference")
     this = "for difference images" if db.difference else "not for difference images"
     error = UsageError(f"it is {what}, the database is {this}", None, f"make one: `skydb create OTHER{option}`")
-    return replace(summary, error=str(error), exit_code=error.exit_code)
+    return summary.failed(error, "database")
 
 
 def _without_known(snapshot: Snapshot, summary: FileSummary, logged: LogEntry | None) -> FileSummary:
@@ -65,7 +100,7 @@ def _without_known(snapshot: Snapshot, summary: FileSummary, logged: LogEntry | 
     coming = summary.images.filter(pc.invert(pc.is_in(summary.images.column("image_id"), pa.array(left, pa.int64()))))
     rows = sum(summary.rows_of_image[image] for image in coming.column("image_id").to_pylist())
     if left and (coming.num_rows, rows) != (logged.n_deleted_images, logged.n_deleted_measurements):
-        return replace(summary, error=str(_read_otherwise(logged, coming.num_rows, rows)))
+        return summary.failed(_read_otherwise(logged, coming.num_rows, rows), "database")
     exposures = summary.exposures.filter(pc.is_in(summary.exposures["exposure_id"], pc.unique(coming["exposure_id"])))
     return replace(summary, images=coming, exposures=exposures, logged=logged, left_out=left)
 
@@ -105,7 +140,7 @@ def refuse_known_images(
             else:
                 image = summary.images.slice(twice, 1).to_pylist()[0]
                 error = _second_copy(image, names[summary.number], first=seen[ids[twice]], form=summary.format)
-                summary = replace(summary, error=str(error))
+                summary = summary.failed(error, "database")
         checked.append(summary)
     return checked
 

@@ -6,17 +6,20 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .faults import Fault
+
 
 @dataclass(frozen=True)
 class FileReport:
     """What became of one file.
 
     `status` is "ingested", "known" (its content is in the database already, nothing changed) or "failed" (nothing of
-    it was kept; `error` says why, and `exit_code` who has to act: 2 the caller, such as for a file that is not there,
-    3 whoever made it). For an ingested file n_in = n_matched + n_new + n_rejected + n_there; `n_there` counts rows of
-    images that are there already, where the others of the file had been deleted. `companions` are rows of declared
-    tables that came with the measurements: by table how many the file has ("in"), were "stored", and why others not.
-    `quarantined` is where a file that failed was moved to; `n_replaced` counts images that took the place of others.
+    it was kept; `error` says why, `exit_code` who has to act: 2 the caller, such as for a file that is not there, 3
+    whoever made it, 4 nobody, and `fault` what is to blame, see `faults.Fault`, None: not told). For an ingested
+    file n_in = n_matched + n_new + n_rejected + n_there; `n_there` counts rows of images that are there already, where
+    the others of the file had been deleted. `companions` are rows of declared tables that came with the measurements:
+    by table how many the file has ("in"), were "stored", and why others not. `quarantined` is where a file that failed
+    was moved to; `n_replaced` counts images that took the place of others.
     """
 
     file: str
@@ -35,6 +38,7 @@ class FileReport:
     companions: dict[str, dict[str, int]] = field(default_factory=dict)
     quarantined: str | None = None
     n_replaced: int = 0
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skydb.errors import DataError, SkydbError, disk_error
+from skydb.errors import BusyError, DataError, SkydbError, disk_error
 from skydb.kernels.distinct import distinct
 from skydb.schema.photcodes import Photcodes
 from skydb.schema.tables import EXPOSURES, IMAGES
@@ -20,8 +20,10 @@ from skydb.store.changes import LogEntry
 from skydb.store.layout import new_name
 from skydb.store.scratch import Scratch
 
+from .faults import Fault, fault_of
 from .readers import reader_for
 from .readers.companions import Companions, joined
+from .readers.contents import Content
 from .readers.interface import CHUNK_ROWS, Chunk, ReadRequest, check_chunk
 from .spill import Spill, write_spill
 
@@ -31,18 +33,27 @@ PLAN_ORDER = 12
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file to ingest: its number in the batch, its path or URL, what its content is, and where it is read."""
+    """One file to ingest: its number in the batch, its path or URL, what its content is, and where it is read.
+
+    `content` is what it was made of when it was digested; None where that is not known.
+    """
 
     number: int
     path: str
     digest: str
     bytes: int
     local: str = ""
+    content: Content | None = None
 
     @property
     def place(self) -> Path:
         """Where it is read."""
         return Path(self.local or self.path)
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether it is another than when its content was looked at."""
+        return self.content is not None and self.content.was_changed
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,10 @@ class RouteTask:
 class FileSummary:
     """What reading one file gave.
 
-    Nothing of it may be kept if `error` is set (`exit_code` says who has to act, as that of `SkydbError`), or if it is
-    `known`: ingested by another writer in the meantime. `rows_of_image` counts the measurements of every image. Of a
-    file from which images were deleted, `logged` is the entry of the log, and the images `left_out` are still there.
-    `companions` counts the rows of declared tables that it has.
+    Nothing of it may be kept if `error` is set (`exit_code` says who has to act, as that of `SkydbError`, `fault` what
+    is to blame), or if it is `known`: ingested by another writer in the meantime. `rows_of_image` counts the
+    measurements of every image. Of a file from which images were deleted, `logged` is the entry of the log, and the
+    images `left_out` are still there. `companions` counts the rows of declared tables that it has.
     """
 
     number: int
@@ -74,7 +85,8 @@ class FileSummary:
     images: pa.Table = field(default_factory=IMAGES.empty)
     exposures: pa.Table = field(default_factory=EXPOSURES.empty)
     error: str | None = None
-    exit_code: int = DataError.exit_code
+    exit_code: int = 0
+    fault: Fault | None = None
     known: bool = False
     rows_of_image: Counter[int] = field(default_factory=Counter)
     logged: LogEntry | None = None
@@ -85,6 +97,10 @@ class FileSummary:
     def accepted(self) -> bool:
         """Whether the file is kept."""
         return self.error is None and not self.known
+
+    def failed(self, error: SkydbError, fault: Fault) -> FileSummary:
+        """Return the summary of the file with an error."""
+        return replace(self, error=str(error), exit_code=error.exit_code, fault=fault)
 
 
 @dataclass(frozen=True)
@@ -144,7 +160,7 @@ def route_files(task: RouteTask) -> RouteResult:
         summary = FileSummary(file.number)
         for chunk in _readable_chunks(file, task.request, summary):
             router.add(chunk, file.number)
-        summaries.append(summary)
+        summaries.append(_unless_changed(file, summary))
     return router.finish(summaries)
 
 
@@ -155,6 +171,15 @@ def _readable_chunks(file: InputFile, request: ReadRequest, summary: FileSummary
     except Exception as error:  # whatever it is, this file is rejected and the others go on
         problem = _problem(error, str(file.place))
         summary.error, summary.exit_code = str(problem).replace(str(file.place), file.path), problem.exit_code
+        summary.fault = fault_of(error)
+
+
+def _unless_changed(file: InputFile, summary: FileSummary) -> FileSummary:
+    """Return the summary; with an error if somebody writes the file: what was read is not what it is known by."""
+    if not file.was_changed:
+        return summary
+    error = BusyError("it was changed while it was read", file.path, "run the command again when it is complete")
+    return summary.failed(error, "busy")
 
 
 def _problem(error: Exception, path: str) -> SkydbError:

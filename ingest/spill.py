@@ -50,7 +50,8 @@ def write_spill(
     """
     order = np.argsort(pixels, kind="stable")
     rows = detections.append_column(PIXEL, pa.array(pixels)).append_column(FILE, pa.array(files, pa.int32()))
-    write_arrow(rows.take(pa.array(order)).combine_chunks(), path)
+    in_order = bool((pixels[1:] >= pixels[:-1]).all())
+    write_arrow((rows if in_order else rows.take(pa.array(order))).combine_chunks(), path)
     ends = (int(pixels[order[0]]), int(pixels[order[-1]])) if len(order) else (0, 0)
     return Spill(path, rows.num_rows, *ends, spill_companions(path, companions or {}, files, order))
 

@@ -30,7 +30,7 @@ from skydb.store.snapshot import Snapshot
 from .batch import ImageBatch, build_batch, first_zero_points
 from .companion_log import companion_log, counts_of_file, sum_of
 from .job import Job
-from .known import accepted_images
+from .known import Staying, accepted_images
 from .linking import Linked, LinkTask, link_cells
 from .reach import Reach, reach_of
 from .report import FileReport
@@ -80,7 +80,7 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     CommitConflict
         Another writer came first: what was written is noted in the batch's folder, and of no use.
     """
-    base = _base(job, batch)
+    base = base_of(job, batch)
     if not any(s.accepted for s in base.summaries):
         return _reports(batch, base, None, None)
     with job.steps.step("associate") as progress:
@@ -110,13 +110,21 @@ def store_batch(job: Job, batch: RoutedBatch) -> dict[str, FileReport]:
     return reports
 
 
-def _base(job: Job, batch: RoutedBatch) -> Base:
-    """Decide, against the newest snapshot, which files are accepted, and order their images."""
+def base_of(job: Job, batch: RoutedBatch, *, replacing: Staying | None = None) -> Base:
+    """Decide, against the newest snapshot, which files are accepted, and order their images.
+
+    `replacing` as in `accepted_images`.
+
+    Raises
+    ------
+    BusyError
+        A photcode means something else than when the files were read.
+    """
     snapshot = job.db.snapshot()
     stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
     photcodes = job.photcodes(snapshot)
     _check_numbers(batch.photcodes, photcodes)
-    summaries = accepted_images(job.db, snapshot, batch.files, batch.summaries)
+    summaries = accepted_images(job.db, snapshot, batch.files, batch.summaries, replacing=replacing)
     images = build_batch(
         summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
     )
@@ -231,18 +239,27 @@ def _reports(
     """Report on a batch's files, by path; `cells` is None where nothing was written."""
     paths = {f.number: f.path for f in batch.files}
     stored = sum_of([cell.companions for cell in cells or ()])
-    reports = {paths[s.number]: _report(paths[s.number], s, linked, base.images) for s in base.summaries}
+    stored_rows = rows_by_file(linked, base.images, batch.n_numbers)
+    reports = {paths[s.number]: _report(paths[s.number], s, linked, stored_rows) for s in base.summaries}
     for summary in (s for s in base.summaries if cells is not None and s.accepted and s.companions):
         path = paths[summary.number]
         reports[path] = replace(reports[path], companions=counts_of_file(summary, base.snapshot, stored))
     return reports
 
 
-def _report(path: str, summary: FileSummary, linked: Linked | None, images: ImageBatch) -> FileReport:
+def rows_by_file(linked: Linked | None, images: ImageBatch, n_numbers: int) -> np.ndarray:
+    """Return the stored measurements of every input file, by its number: (n_numbers,)."""
+    rows = np.zeros(n_numbers, dtype=np.int64)
+    if linked is not None:
+        np.add.at(rows, images.file, linked.n_measurements)
+    return rows
+
+
+def _report(path: str, summary: FileSummary, linked: Linked | None, stored_rows: np.ndarray) -> FileReport:
     if summary.known:
         return FileReport(path, "known")
     if summary.error is not None or linked is None:
-        return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code)
+        return FileReport(path, "failed", error=summary.error, exit_code=summary.exit_code, fault=summary.fault)
     matched = int(linked.matched[summary.number])
     there = sum(summary.rows_of_image[image] for image in summary.left_out)
     refused = Counter({reason: int(counts[summary.number]) for reason, counts in linked.refused.items()})
@@ -250,6 +267,5 @@ def _report(path: str, summary: FileSummary, linked: Linked | None, images: Imag
     return FileReport(
         path, "ingested", summary.images.num_rows, summary.n_in, matched,
         summary.n_kept - there - matched - refused.total(), rejected.total(),
-        int(linked.n_measurements[images.file == summary.number].sum()), summary.n_nulled, dict(rejected),
-        n_there=there,
+        int(stored_rows[summary.number]), summary.n_nulled, dict(rejected), n_there=there,
     )  # fmt: skip

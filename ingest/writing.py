@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.calibration.apply import ImageTerms, calibrate_rows
+from skydb.calibration.columns import order_of_measurements
 from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, drift_arcsec, side_by_side
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.kernels.distinct import distinct
@@ -213,9 +214,10 @@ def _gather(rows: CellRows, spills: Sequence[Spill]) -> tuple[pa.Table, pa.Array
     image, det = (raw.column(name).to_numpy() for name in ("image_id", "det_id"))
     placed = Placed(rows.spill[place], rows.row[place], rows.object_id[place], image, det)
     founders = pa.array(rows.founders[place])
-    keys = [raw.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
-    by_key = pa.array(np.lexsort(keys))
-    return MEASUREMENTS.conform(raw.take(by_key)), founders.take(by_key), placed
+    by_key = order_of_measurements(raw)
+    if by_key is not None:
+        raw, founders = raw.take(pa.array(by_key)), founders.take(pa.array(by_key))
+    return MEASUREMENTS.conform(raw), founders, placed
 
 
 def _seeds_of(raw: pa.Table, founders: pa.Array) -> pa.Table:

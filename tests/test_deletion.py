@@ -233,6 +233,29 @@ def test_one_ingest_is_undone(db: Database, night: list[Path], tmp_path: Path) -
     check_sound(db)
 
 
+def test_ingest_of_which_images_were_replaced_since_is_undone_without_those(tmp_path: Path, chips: Path) -> None:
+    """What took their place came with another ingest, and stays; that of the new ones can be undone as well."""
+    db = new_database(tmp_path / "t.sky")
+    addstar(db, chips, workers=1)
+    first = db.snapshot().id
+    header = {"CHIPNAME": "XY01", "CRVAL1": 0.001, "PHOTCODE": "CAM.r"}
+    kept = write_smf(tmp_path / "kept.smf", [Chip("XY01", rows(9, seed=7), header)])
+    assert addstar(db, kept, replace_images=True, compact=False, workers=1).files[0].n_replaced == 1
+    second = db.snapshot().id
+    asked = delete(db, ingests=first, dry_run=True)
+    report = delete(db, ingests=first)
+    assert (report.n_images, report.files) == (asked.n_images, asked.files) == (2, (str(chips),))
+    assert contents(db)["images"]["name"].to_pylist() == ["kept.smf[XY01.hdr]"]
+    assert contents(db)["measurements"].num_rows == 9
+    assert delete(db, ingests=first).n_images == 0
+    assert fsck(db, deep=True, workers=1).findings == ()
+    assert addstar(db, chips, workers=1).files[0].status == "failed", "one of its images is there from another file"
+    assert delete(db, ingests=second).n_images == 1
+    assert contents(db)["measurements"].num_rows == 0
+    assert addstar(db, chips, workers=1).files[0].n_images == 3
+    assert fsck(db, deep=True, workers=1).findings == ()
+
+
 def test_all_images_can_go_and_come_back(db: Database, night: list[Path]) -> None:
     before = contents(db)
     assert delete(db, nights=before["exposures"]["night"][0].as_py()).n_images == len(night)

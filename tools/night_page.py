@@ -20,11 +20,11 @@ _COLUMNS: dict[str, tuple[str, Cell]] = {
     "matched": ("of the stored detections, those that joined an object", lambda e: _percent(e.match_fraction)),
     "rejected": ("rows that were not stored", lambda e: _count(e.n_rejected)),
     "duplicates": ("of these, those whose number was there before", lambda e: _count(e.n_duplicates)),
-    "dRA": ("median offset from the objects' mean places, mas, times cos(dec)", lambda e: _number(e.d_ra_mas, 1)),
-    "dDec": ("", lambda e: _number(e.d_dec_mas, 1)),
-    "±": ("scatter of the places, mas", lambda e: _number(e.position_scatter_mas, 1)),
-    "dmag": ("median offset from the objects' mean magnitudes, mmag", lambda e: _number(e.d_mag_mmag, 1)),
-    "± mmag": ("scatter of the magnitudes, mmag", lambda e: _number(e.mag_scatter_mmag, 1)),
+    "dRA mas": ("median offset from the objects' mean places, times cos(dec)", lambda e: _number(e.d_ra_mas, 1)),
+    "dDec mas": ("", lambda e: _number(e.d_dec_mas, 1)),
+    "± mas": ("scatter of the places", lambda e: _number(e.position_scatter_mas, 1)),
+    "dmag mmag": ("median offset from the objects' mean magnitudes", lambda e: _number(e.d_mag_mmag, 1)),
+    "± mmag": ("scatter of the magnitudes", lambda e: _number(e.mag_scatter_mmag, 1)),
     "zero point": ("median of the images", lambda e: _number(e.zero_point, 3)),
 }
 """Heading: what it means, and the text of an exposure."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from skydb.calibration.columns import float_column, int_column
+from skydb.calibration.columns import float_column, int_column, order_of_measurements
 from skydb.calibration.mapped import load_mapped
 from skydb.kernels.distinct import is_among
 from skydb.schema.tables import MEASUREMENTS, OBJECT_SEEDS
@@ -111,10 +111,11 @@ def _coming_rows(source: Snapshot, cell: Cell, images: np.ndarray) -> pa.Table:
         stored = source.stored(file)
         comes = is_among(int_column(read_file(stored, ["image_id"]), "image_id"), images)
         if comes.any():
-            parts.append(read_file(stored).replace_schema_metadata().filter(pa.array(comes)))
+            rows = read_file(stored).replace_schema_metadata()
+            parts.append(rows if comes.all() else rows.filter(pa.array(comes)))
     rows = pa.concat_tables(parts, promote_options="default")
-    keys = [rows.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
-    return rows.take(pa.array(np.lexsort(keys)))
+    order = order_of_measurements(rows)
+    return rows if order is None else rows.take(pa.array(order))
 
 
 def _with_rows(seeds: pa.Table, object_id: np.ndarray) -> pa.Table:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skydb.calibration.columns import int_column
+from skydb.calibration.columns import int_column, order_of_measurements
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.declaration import KEYS
 from skydb.schema.model import Table
@@ -123,33 +123,42 @@ def _no_objects() -> pa.Table:
 
 def _measurements_of(objects: pa.Table, task: MergeTask) -> pa.Table:
     """Return the measurements of the objects under their ids here, as `measurements` is sorted."""
-    parts = [MEASUREMENTS.empty().replace_schema_metadata()]
+    objects = objects.sort_by(NEW_ID)
     spill = int_column(objects, SPILL)
     first, count, ids = (int_column(objects, name) for name in (FIRST, COUNT, NEW_ID))
-    for number in distinct(spill):
+    parts, begins, length = [MEASUREMENTS.empty().replace_schema_metadata()], first.copy(), 0
+    for number in distinct(spill[count > 0]):
         mine = np.flatnonzero((spill == number) & (count > 0))
-        n, owner = count[mine], np.repeat(ids[mine], count[mine])
-        place = np.repeat(first[mine] - (np.cumsum(n) - n), n) + np.arange(n.sum())
-        rows = open_spill(task.write.spills[int(number)]).drop_columns([PIXEL, FILE]).take(pa.array(place))
-        parts.append(rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(owner)))
-    raw = pa.concat_tables(parts, promote_options="default")
-    keys = [raw.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
-    return MEASUREMENTS.conform(raw.take(pa.array(np.lexsort(keys))))
+        low, high = int(first[mine].min()), int((first + count)[mine].max())
+        parts.append(open_spill(task.write.spills[int(number)]).drop_columns([PIXEL, FILE]).slice(low, high - low))
+        begins[mine] += length - low
+        length += high - low
+    rows = pa.concat_tables(parts, promote_options="default").take(pa.array(_stretches(begins, count)))
+    rows = rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(np.repeat(ids, count)))
+    order = order_of_measurements(rows)  # two of theirs may be one of ours
+    return MEASUREMENTS.conform(rows if order is None else rows.take(pa.array(order)))
+
+
+def _stretches(first: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return the rows of stretches, one after another, that begin at `first` (K,) and are `count` (K,) long."""
+    return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(count.sum())
 
 
 def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
     """Return the seeds of new objects; one whose founding measurement does not come is its first one's from now on."""
     seeds = objects.select(list(OBJECT_SEEDS.names))
     ids, owner = int_column(objects, NEW_ID), int_column(raw, "object_id")
-    image, det = (int_column(raw, name) for name in ("image_id", "det_id"))
-    held = set(zip(owner.tolist(), image.tolist(), det.tolist(), strict=True)) if len(ids) else set()
-    founder = [int_column(seeds, name).copy() for name in ("founder_image_id", "founder_det_id")]
-    wanted = zip(ids.tolist(), *(column.tolist() for column in founder), strict=True)
-    lost = np.array([key not in held for key in wanted], dtype=bool)
-    first = np.searchsorted(owner, ids[lost])
-    founder[0][lost], founder[1][lost] = image[first], det[first]
-    changed = {"object_id": ids, "founder_image_id": founder[0], "founder_det_id": founder[1]}
-    for name, values in changed.items():
+    first = np.searchsorted(owner, ids)
+    count = np.searchsorted(owner, ids, side="right") - first
+    rows, which = _stretches(first, count), np.repeat(np.arange(len(ids)), count)
+    founds, founder = np.ones(len(rows), dtype=bool), {}
+    for name, column in (("founder_image_id", "image_id"), ("founder_det_id", "det_id")):
+        founder[name] = int_column(seeds, name).copy()
+        founds &= int_column(raw, column)[rows] == founder[name][which]
+    lost = np.bincount(which[founds], minlength=len(ids)) == 0
+    for name, column in (("founder_image_id", "image_id"), ("founder_det_id", "det_id")):
+        founder[name][lost] = int_column(raw, column)[first[lost]]
+    for name, values in {"object_id": ids, **founder}.items():
         seeds = seeds.set_column(seeds.column_names.index(name), name, pa.array(values))
     return OBJECT_SEEDS.conform(seeds)
 

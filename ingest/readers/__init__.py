@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skydb.errors import DataError, UsageError
+from skydb.errors import DataError, UsageError, disk_error
 
 from .hats_folder import is_hats
 from .interface import Reader, ReadRequest
+from .whole_compression import compression_of
 
 __all__ = ["reader_for"]
 
@@ -17,7 +18,7 @@ HEAD_BYTES = 2880
 def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     """Return the reader of a file; a request with a mapping means a table, whatever the file looks like.
 
-    One for DVO means the folder of a DVO database.
+    One that names a reader means that one.
 
     Raises
     ------
@@ -27,10 +28,8 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
         The file is of no format that is known.
     """
     path = Path(path)
-    if request.dvo:
-        from .dvo.reader import DvoReader
-
-        return DvoReader()
+    if request.reader is not None:
+        return request.reader
     head = b"" if request.mapping is not None and is_hats(path) else _head(path)
     for reader in _readers(request):
         if reader.recognises(path, head, request):
@@ -38,9 +37,9 @@ def reader_for(path: str | Path, request: ReadRequest) -> Reader:
     if head.startswith(b"Obj\x01"):
         raise DataError("the file holds Avro records", str(path),
                         "say whose: --mapping ztf_alerts, --mapping lsst_alerts, or a mapping of your own")  # fmt: skip
-    if head.startswith(b"\x1f\x8b"):
-        todo = "expand it with gunzip first; an archive of alert packets needs a --mapping, and is read as it is"
-        raise DataError("the file is compressed", str(path), todo)
+    if compression := compression_of(head):
+        todo = "expand it first; a table or an archive of alert packets needs a --mapping, and is read as it is"
+        raise DataError(f"the file is compressed by {compression}", str(path), todo)
     raise DataError(
         "the file is of no format that is known", str(path),
         "known: CMF and SMF (psphot), FITS_LDAC (SExtractor), lists of DAOPHOT and IRAF, and any table with --survey or"
@@ -70,4 +69,5 @@ def _head(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise UsageError("no such file", str(path), "correct its path") from error
     except OSError as error:
-        raise DataError(f"the file cannot be read ({error})", str(path), "make it readable") from error
+        what = f"the file cannot be read ({error})"
+        raise disk_error(error, path) or DataError(what, str(path), "make it readable") from error

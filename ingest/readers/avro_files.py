@@ -5,14 +5,8 @@ The container format is that of the Avro 1.11 specification ("Object Container F
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import shutil
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -21,14 +15,12 @@ from typing import Any
 
 from skydb.errors import DataError
 
+from .whole_compression import expanded, spool
+
 MAGIC = b"Obj\x01"
 TAR_BLOCK = 512
 _SPOOLED_BYTES = 64 << 20
 """A member of an archive up to this size is held in memory, a larger one in a temporary file."""
-_COMPRESSED: tuple[tuple[bytes, Callable[..., Any]], ...] = (
-    (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open),
-)  # fmt: skip
-_CUT = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -50,17 +42,13 @@ def containers(path: Path) -> Iterator[Container]:
     DataError
         The file is neither a container nor an archive, or ends early.
     """
-    with ExitStack() as opened:
-        stream = _opened(path, opened)
-        try:
-            head = stream.peek(TAR_BLOCK)[:TAR_BLOCK]
-            if _is_tar(head):
-                yield from _members(path, stream)
-            else:
-                check_magic(head, str(path))
-                yield Container("", stream)
-        except _CUT as error:
-            raise DataError(f"the file is damaged or ends early ({error})", str(path), "fetch it again") from error
+    with expanded(path) as stream:
+        head = stream.peek(TAR_BLOCK)[:TAR_BLOCK]
+        if _is_tar(head):
+            yield from _members(path, stream)
+        else:
+            check_magic(head, str(path))
+            yield Container("", stream)
 
 
 def check_magic(head: bytes, where: str) -> None:
@@ -79,15 +67,6 @@ def check_magic(head: bytes, where: str) -> None:
         raise DataError("no Avro container: a Kafka message, without its schema", where,
                         "write messages into container files, which hold the schema")  # fmt: skip
     raise DataError("neither an Avro container nor a tar archive", where, "correct [file] of the mapping")
-
-
-def _opened(path: Path, opened: ExitStack) -> BufferedReader:
-    file = opened.enter_context(path.open("rb"))
-    head = file.peek(6)
-    for magic, expand in _COMPRESSED:
-        if head.startswith(magic):
-            return BufferedReader(opened.enter_context(expand(file)), 1 << 20)
-    return file
 
 
 def _is_tar(head: bytes) -> bool:
@@ -118,7 +97,7 @@ def _members(path: Path, stream: BufferedReader) -> Iterator[Container]:
                 with SpooledTemporaryFile(_SPOOLED_BYTES) as content:
                     source = archive.extractfile(member) if member.isreg() else None
                     if source is not None:
-                        shutil.copyfileobj(source, content)
+                        spool(source, content)
                         content.seek(0)
                     yield Container(member.name, content if source is not None else None)
     except tarfile.TarError as error:

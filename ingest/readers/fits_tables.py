@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skydb.errors import DataError, SkydbError
+from skydb.errors import DataError, SkydbError, clear_disk_errors, disk_error
 
 from .fits_cards import CARD, Header, Value, card_value, find_card
 from .fits_compression import PackedTable, codecs_of, expanded, is_packed, plain_header
@@ -89,7 +89,7 @@ class FitsFile:
         n_rows = _size(hdu.get("NAXIS2"), "NAXIS2", hdu.where)
         if n_rows == 0:
             return np.empty(0, hdu.layout.dtype)
-        with TemporaryFile() as file:
+        with clear_disk_errors(gettempdir()), TemporaryFile() as file:
             for part in self.data(hdu):
                 file.write(part)
             file.flush()
@@ -150,6 +150,17 @@ class TableLayout:
 
     columns: dict[str, TableColumn]
     dtype: np.dtype[Any]
+
+
+def is_fits_with(words: Iterable[str], suffixes: Sequence[str], path: Path, head: bytes, *, n_bytes: int) -> bool:
+    """Say whether a file is FITS and has one of the suffixes, or one of the words among its first `n_bytes`."""
+    if not head.startswith(b"SIMPLE  ="):
+        return False
+    if path.suffix.lower() in suffixes:
+        return True
+    with path.open("rb") as file:
+        start = file.read(n_bytes)
+    return any(word.encode() in start for word in words)
 
 
 def open_fits(path: Path) -> FitsFile:
@@ -356,7 +367,10 @@ def _native(records: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong inside into a DataError that names the file: damaged files find many ways to fail."""
+    """Turn whatever goes wrong inside into a DataError that names the file: damaged files find many ways to fail.
+
+    What a disk refuses is raised as the error of skydb that it is.
+    """
     try:
         yield
     except SkydbError:
@@ -364,5 +378,6 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError("no such file", str(path), "correct its path") from error
     except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, TypeError, ValueError) as error:
-        raise DataError(f"the file cannot be read ({type(error).__name__}: {error})", str(path),
-                        "write or copy it again") from error
+        refused = disk_error(error, path) if isinstance(error, OSError) else None
+        what = f"the file cannot be read ({type(error).__name__}: {error})"
+        raise refused or DataError(what, str(path), "write or copy it again") from error

@@ -8,6 +8,7 @@ catalog. Source: hats.readthedocs.io, and catalogs that hats-import has written.
 from __future__ import annotations
 
 import csv
+import os.path
 import re
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 def is_hats(path: Path) -> bool:
     """Say whether a path is the folder of a HATS catalog or collection."""
-    return path.is_dir() and any((path / name).is_file() for name in (*CATALOG, COLLECTION))
+    return os.path.isdir(path) and any(os.path.isfile(path / name) for name in (*CATALOG, COLLECTION))
 
 
 def is_leaf(path: Path) -> bool:

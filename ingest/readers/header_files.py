@@ -11,6 +11,7 @@ from skydb.errors import DataError
 
 from .fits_cards import CARD, Header
 from .fits_tables import FitsFile, Hdu, open_fits
+from .interface import MissingError
 
 TEXT, IMAGES = (".hdr", ".head"), (".fits", ".fit", ".fts", ".fits.fz")
 LARGEST_HEADER = 1 << 20
@@ -51,7 +52,7 @@ def header_beside(path: Path, image: str = "") -> FoundHeader:
         f"put the image, or its header as text, beside it: {names[0]}.fits or {names[0]}.hdr; positions in pixels need"
         " its astrometry, and the stars its time, exposure time and size"
     )
-    raise DataError("there is no header of its image", str(path), todo)
+    raise MissingError("there is no header of its image", str(path), todo)
 
 
 def _extension(path: Path, image: str) -> str:

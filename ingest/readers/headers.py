@@ -34,7 +34,7 @@ from .header_values import (
     text,
     whole,
 )
-from .interface import LARGEST_AIRMASS, ReadRequest
+from .interface import LARGEST_AIRMASS, MissingError, ReadRequest
 from .times import ObservingTime, finite, night_of, observing_time
 
 EXPOSURE_NAME = ("OBS_ID", "OBS-ID", "OBSID", "EXPNAME", "EXPID", "EXPNUM")
@@ -164,9 +164,9 @@ def _photcode(source: ImageSource, request: ReadRequest) -> Photcode:
         name = text(source.headers, ("PHOTCODE",))
         if name is None:
             todo = "give one with --photcode: one that `skydb photcodes DB` lists, or that it adds (see its --help)"
-            raise DataError("the header names no PHOTCODE", source.where, todo)
+            raise MissingError("the header names no PHOTCODE", source.where, todo)
         if name not in known:
-            raise DataError(f"no photcode named {name!r}", source.where, known.advice(name))
+            raise MissingError(f"no photcode named {name!r}", source.where, known.advice(name))
         found = known.by_name(name)
     if found.kind == "ALT":
         raise DataError(f"photcode {found.name!r} is an ALT code, which no measurement has", source.where,

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from skydb.errors import UsageError
+from skydb.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from skydb.schema.model import Table
     from skydb.schema.photcodes import Photcodes
 
     from .companions import Companions
+    from .contents import Content
     from .mapping import Mapping
 
 CHUNK_ROWS = 500_000
 """Rows of a chunk at most: what a reader holds in memory at a time."""
+
+
+class MissingError(DataError):
+    """What a file needs is not there, such as its photcode or the header of its image; it may be sound itself."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class DetectionFilter:
 class ReadRequest:
     """What the caller knows about the files that it asks to read.
 
-    `tables` are the declared tables, keyed by measurement, whose rows are read with the detections. `dvo`: the files
-    are folders of DVO databases.
+    `tables` are the declared tables, keyed by measurement, whose rows are read with the detections. `reader`: the files
+    are folders for this one, whatever they look like.
     """
 
     photcodes: Photcodes
@@ -52,7 +57,7 @@ class ReadRequest:
     mapping: Mapping | None = None
     keep: DetectionFilter = field(default_factory=DetectionFilter)
     tables: tuple[Table, ...] = ()
-    dvo: bool = False
+    reader: FolderReader | None = None
 
 
 @dataclass(frozen=True)
@@ -138,5 +143,19 @@ class Reader(Protocol):
         ------
         DataError
             The file cannot be read.
+        """
+        ...
+
+
+class FolderReader(Reader, Protocol):
+    """A format whose inputs are folders; the caller names it, and it says which of their files are read."""
+
+    def content(self, path: Path) -> Content:
+        """Return what is read of a folder: it was ingested before if all of that was.
+
+        Raises
+        ------
+        DataError
+            A file is missing or damaged.
         """
         ...

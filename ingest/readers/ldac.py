@@ -31,7 +31,7 @@ from .detections import (
     whole_numbers,
 )
 from .fits_cards import Header
-from .fits_tables import FitsFile, Hdu, column_values, open_fits, reading
+from .fits_tables import FitsFile, Hdu, column_values, is_fits_with, open_fits, reading
 from .header_values import number
 from .headers import ImageSource, read_image_header, start_of
 from .interface import Chunk, ReadRequest
@@ -57,12 +57,7 @@ class LdacReader:
 
     def recognises(self, path: Path, head: bytes, request: ReadRequest) -> bool:
         """Say whether the file is FITS and holds the text header of an image."""
-        if not head.startswith(b"SIMPLE  ="):
-            return False
-        if path.suffix.lower() in SUFFIXES:
-            return True
-        with path.open("rb") as file:
-            return f"'{IMHEAD}".encode() in file.read(SEARCHED_BYTES)
+        return is_fits_with([f"'{IMHEAD}"], SUFFIXES, path, head, n_bytes=SEARCHED_BYTES)
 
     def read(self, path: Path, request: ReadRequest) -> Iterator[Chunk]:
         """Yield the file, images in file order; small images share a chunk.

@@ -9,7 +9,7 @@ from skydb.schema.model import Table
 from skydb.schema.tables import EXPOSURES, IMAGES, MEASUREMENTS
 
 from .interface import MOTIONS
-from .mapping_rules import ColumnRule
+from .mapping_rules import ColumnRule, TextRule
 from .quantities import FLUXES, MAGNITUDES, PER_SECOND, conversion, expected_unit
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def check(mapping: Mapping) -> None:
     UsageError
         What is wrong, at which key, and what to give instead.
     """
-    for problem in (_check_kind, _check_columns, _check_motions, _check_photcode, _check_difference, _check_file):
+    for problem in (
+        _check_kind, _check_columns, _check_motions, _check_photcode, _check_difference, _check_texts, _check_file,
+    ):  # fmt: skip
         problem(mapping)
 
 
@@ -141,6 +143,24 @@ def _check_difference(mapping: Mapping) -> None:
         raise UsageError("inst_flux is mapped, and would be made of inst_mag", "difference", "leave one of them out")
     if not set(rule.positive).isdisjoint(rule.negative):
         raise UsageError("a value stands for both signs", "difference", "list it under one of them")
+
+
+def _check_texts(mapping: Mapping) -> None:
+    for i, band in enumerate(mapping.magnitudes):
+        for name, rule in band.only_where.items():
+            _check_text(rule, f"magnitudes[{i}].only_where.{name}")
+    for i, cut in enumerate(mapping.cuts):
+        if cut.holds is not None:
+            _check_text(cut.holds, f"cuts[{i}].holds")
+            if cut.bits or (cut.min, cut.max) != (None, None):
+                raise UsageError("a column is of text or of numbers", f"cuts[{i}]", "make two cuts of them")
+
+
+def _check_text(rule: TextRule, where: str) -> None:
+    if bool(rule.among) + bool(rule.good) + bool(rule.bad) != 1:
+        raise UsageError("give one of among, good and bad", where, "say which texts or characters are good, or bad")
+    if rule.place is not None and (rule.among or rule.place < 0):
+        raise UsageError("place is that of a character, from 0", where, "give it with good or bad")
 
 
 def _check_file(mapping: Mapping) -> None:

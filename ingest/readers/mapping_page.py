@@ -18,6 +18,7 @@ from .mapping_rules import (
     MagnitudeRule,
     PacketRule,
     PhotcodeRule,
+    TextRule,
     TimeRule,
 )
 
@@ -32,6 +33,7 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("`[difference]`", DifferenceRule),
     ("A column, in `[measurements]`, `[images]`, `[exposures]`, `magnitudes.columns` and `time.exptime`", ColumnRule),
     ("`[[cuts]]`", CutRule),
+    ("A text, in `only_where` of `[[magnitudes]]` and `holds` of a cut", TextRule),
 )
 LISTED = 6
 """Photcodes of a mapping that are all named in its row."""
@@ -62,7 +64,9 @@ RULES = """\
 | declination beyond ±90°, right ascension beyond -360° to 720° | rejected | `bad_position` |
 | no number, where `det_id` names a column | rejected | `no_det_id` |
 | a number stored as a float that is too large for it to hold every whole number (2**53) | stops the file | |
-| beyond `min` or `max` of its column, or without a value in its `only_with` | becomes NULL | nulled values |
+| beyond `min` or `max` of its column, without a value in its `only_with`, or with a text that is not good | becomes \
+NULL | nulled values |
+| numbers in a column that a condition on texts is about | stops the file | |
 | number of an earlier row of the same image | rejected | `duplicate` |
 | no time, or an exposure not within the years 1 to 9999 | rejected | `no_time` |
 | no photcode, or one that is not listed | rejected, or stops the file | `no_photcode`, `other_photcode` |
@@ -178,7 +182,8 @@ def _time(mapping: Mapping) -> str:
     columns = [rule.column, *(band.time for band in mapping.magnitudes)]
     named = [f"`{column}`" for column in dict.fromkeys(columns) if column]
     given = [*named, *([] if rule.value is None else [str(rule.value)])]
-    return f"{', '.join(given)} ({rule.format}, {rule.scale.upper()})"
+    form = f"{rule.format} in {rule.unit}" if rule.unit else rule.format
+    return f"{', '.join(given)} ({form}, {rule.scale.upper()})"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,26 @@ TIME_FORMATS = ("mjd", "jd", "unix", "jyear", "iso")
 
 
 @dataclass(frozen=True)
+class TextRule:
+    """What a column of text must hold: one of some words, or characters, such as the flags of the bands in a row."""
+
+    among: tuple[str, ...] = key(many(text), "text or list", "the texts that are good; a missing one is not", ())
+    place: int | None = key(
+        integer, "whole number", "the character (from 0) that `good` and `bad` are about; without it all of them", None
+    )  # fmt: skip
+    good: str = key(
+        text, "text",
+        "characters that are good: every one, or that at `place`, must be among them; a text without one is not good",
+        "",
+    )  # fmt: skip
+    bad: str = key(
+        text, "text",
+        "characters that are not good: none, or not the one at `place`, may be among them; a missing text is good",
+        "",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class ColumnRule:
     """Where one declared column comes from: a column of the file, or a constant."""
 
@@ -156,7 +176,8 @@ class FileRule:
         "`parquet`, `fits`, `text` (delimited, streamed), `ecsv`, `votable`, `avro` (alert packets: container files, "
         "or tar archives of them), or `ascii.NAME` with the name of an astropy ASCII format (`ascii.cds`, "
         "`ascii.ipac`, `ascii.fixed_width` …; read whole); `any`: the one of these that the file begins like, but for "
-        "`avro`, where text is `text` as described here, or an IPAC table",
+        "`avro`, where text is `text` as described here, or an IPAC table. What gzip, bzip2 or xz compressed is "
+        "expanded, whatever the file's name, but no Parquet",
     )  # fmt: skip
     table: str | int | None = key(
         text_or_integer, "name or number",
@@ -271,6 +292,12 @@ class MagnitudeRule:
         "columns of `measurements` that belong to this photcode: `inst_mag`, `inst_mag_err`, `inst_flux` …",
     )  # fmt: skip
     time: str = key(text, "text", "column of this photcode's own time, read as `[time]` says", "")
+    only_where: dict[str, TextRule] = key(
+        table_of(section(TextRule)), "table",
+        "columns of text (flags) and what they must hold, as below; elsewhere the values of this photcode become NULL, "
+        'counted: `only_where = { ph_qual = { place = 0, good = "ABC" } }`',
+        dict,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -295,4 +322,7 @@ class CutRule:
     min: float | None = key(number, "number", "smallest value that is kept", None)
     max: float | None = key(number, "number", "largest value that is kept", None)
     bits: int = key(integer, "whole number", "rows with any of these bits are rejected", 0)
+    holds: TextRule | None = key(
+        section(TextRule), "table", "what a column of text must hold, as below: other rows are rejected", None
+    )  # fmt: skip
     reason: str = key(text, "text", "name of the count; without it `cut_` and the column", "")

@@ -32,7 +32,7 @@ from .detections import (
     repeats,
     whole_numbers,
 )
-from .fits_tables import FitsFile, Hdu, TableLayout, column_values, open_fits, reading
+from .fits_tables import FitsFile, Hdu, TableLayout, column_values, is_fits_with, open_fits, reading
 from .headers import ImageHeader, ImageSource, read_image_header, start_of
 from .interface import Chunk, ReadRequest
 
@@ -58,13 +58,8 @@ class SmfReader:
 
     def recognises(self, path: Path, head: bytes, request: ReadRequest) -> bool:
         """Say whether the file is FITS with psphot's suffix, or has a table of a known EXTTYPE early on."""
-        if not head.startswith(b"SIMPLE  ="):
-            return False
-        if path.suffix.lower() in SUFFIXES:
-            return True
-        with path.open("rb") as file:
-            start = file.read(SEARCHED_BYTES)
-        return any(f"EXTTYPE = '{name:<8}'".encode() in start for name in EXTTYPES)
+        words = [f"EXTTYPE = '{name:<8}'" for name in EXTTYPES]
+        return is_fits_with(words, SUFFIXES, path, head, n_bytes=SEARCHED_BYTES)
 
     def read(self, path: Path, request: ReadRequest) -> Iterator[Chunk]:
         """Yield the file, chips in file order; small chips share a chunk.

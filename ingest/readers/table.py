@@ -93,6 +93,7 @@ def source_columns(mapping: Mapping) -> list[str]:
         *([mapping.time.exptime] if mapping.time.exptime else []),
     ]  # fmt: skip
     names = [name for rule in rules for name in (rule.column, rule.only_with)]
+    names += [name for band in mapping.magnitudes for name in band.only_where]
     names += [mapping.det_id, *(cut.column for cut in mapping.cuts)]
     names += [mapping.photcode.column if mapping.photcode else "", *time_columns(mapping)]
     names += [mapping.difference.column] if mapping.difference else []

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import DataError, did_you_mean
+from skydb.errors import DataError, clear_disk_errors, did_you_mean
 
 from .fits_tables import write_expanded
 from .mapping_rules import BesideRule, FileRule
 from .table_blocks import Block, TableFile, found_columns, units_of
+from .whole_compression import plain_copy
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _FitsColumn:
 
 
 def open_fits(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -> TableFile:
-    """Open a FITS table, with the tables beside it; compressed files (`.gz`) are expanded in memory."""
+    """Open a FITS table, with the tables beside it."""
     hdus = open_hdus(path)
     try:
         units, readers, n_rows = _fits_columns(path, hdus, rule, columns)
@@ -44,18 +45,22 @@ def open_fits(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -
 
 
 def open_hdus(path: Path) -> Any:
-    """Return the HDUs of a FITS file as astropy has them; compressed tables are expanded, into a temporary file."""
+    """Return the HDUs of a FITS file as astropy has them; what is compressed is expanded into a temporary file.
+
+    That is tables, and whole files: astropy expands these in memory, and says nothing where one is damaged.
+    """
     from astropy.io import fits
 
-    with ExitStack() as held:
-        hdus = held.enter_context(closing(fits.open(path, memmap=True, mode="readonly")))
+    with plain_copy(path) as whole, ExitStack() as held:
+        hdus = held.enter_context(closing(fits.open(whole, memmap=True, mode="readonly")))
         if not any(hdu.header.get("ZTABLE") for hdu in hdus):
             held.pop_all()
             return hdus
-    with NamedTemporaryFile(suffix=".fits") as plain:
-        write_expanded(path, plain.file)
-        plain.flush()
-        return fits.open(plain.name, memmap=True, mode="readonly", lazy_load_hdus=False)
+        with NamedTemporaryFile(suffix=".fits") as plain:
+            with clear_disk_errors(gettempdir()):
+                write_expanded(whole, plain.file)
+                plain.flush()
+            return fits.open(plain.name, memmap=True, mode="readonly", lazy_load_hdus=False)
 
 
 def _fits_columns(
@@ -101,8 +106,9 @@ def _check_hdu(path: Path, hdu: Any) -> None:
     where = f"{path}[{hdu.name or 'table'}]"
     information = hdu.fileinfo()
     needed = information["datLoc"] + int(hdu.header["NAXIS1"]) * int(hdu.header["NAXIS2"])
-    if path.suffix == ".fits" and information["file"].name == str(path) and path.stat().st_size < needed:
-        raise DataError(f"the file ends after {path.stat().st_size} of {needed} bytes", where, "fetch it again")
+    size = information["file"].size
+    if size < needed:
+        raise DataError(f"the file ends after {size} of {needed} bytes", where, "fetch it again")
 
 
 def _check_beside(path: Path, main: Any, beside: Any, rule: BesideRule) -> None:
@@ -127,7 +133,8 @@ def open_votable(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int
     """Open a VOTable: the table of an ID, a name or a number, or the first."""
     from astropy.io import votable
 
-    document = votable.parse(str(path), verify="ignore")
+    with plain_copy(path) as plain:
+        document = votable.parse(str(plain), verify="ignore")
     for resource in document.resources:
         for info in resource.infos:
             if info.name == "QUERY_STATUS" and info.value == "ERROR":
@@ -148,7 +155,8 @@ def open_ascii(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) 
     """Open a file of one of astropy's ASCII formats (`ascii.cds`, `ascii.ipac`, `ascii.ecsv` …)."""
     from astropy.table import Table
 
-    table = Table.read(path, format=rule.format)
+    with plain_copy(path) as plain:
+        table = Table.read(plain, format=rule.format)
     return _whole(path, table, tuple(found_columns(path, columns, table.colnames, optional=rule.optional)), rows)
 
 

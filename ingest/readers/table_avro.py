@@ -19,6 +19,7 @@ from skydb.errors import DataError, UsageError
 
 from .avro_files import MAGIC, Container, check_magic, containers
 from .avro_schemas import PacketSchema, joined_types
+from .interface import MissingError
 from .mapping_rules import FileRule, PacketRule
 from .table_blocks import Block, TableFile
 
@@ -82,9 +83,12 @@ def _packets(
     except DataError:
         raise
     except Exception as error:  # a damaged container raises whatever its bytes lead to
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # no fault of the packet
         what = f"packet {count} cannot be read ({type(error).__name__}: {error}): damaged, or the file ends early"
-        codec = "codec" in str(error)
-        raise DataError(what, where, "install what reads the codec" if codec else "fetch it again") from error
+        if "codec" in str(error):
+            raise MissingError(what, where, "install what reads the codec") from error
+        raise DataError(what, where, "fetch it again") from error
 
 
 def _check_head(container: Container, where: str) -> None:

@@ -17,9 +17,10 @@ from skydb.schema.model import Column
 
 from .interface import LARGEST_AIRMASS
 from .mapping import Mapping
-from .mapping_rules import ColumnRule
+from .mapping_rules import ColumnRule, TextRule
 from .quantities import conversion, expected_unit, is_unit
 from .table_blocks import ELEMENT, Block, bare
+from .table_texts import is_text, not_good
 from .table_values import Values, converted
 
 _COUNTED = ("count", "count/s")
@@ -100,6 +101,28 @@ class BlockColumns:
         if rule.only_with:
             array = self._without(pc.and_(self._no_value(rule.only_with), pc.is_valid(array)), array)
         return array
+
+    def holding(self, arrays: dict[str, pa.Array], rules: dict[str, TextRule]) -> dict[str, pa.Array]:
+        """NULL the values of rows whose texts are not what rules ask for, by their columns."""
+        wrong = np.zeros(len(self), dtype=bool)
+        for name, rule in rules.items():
+            wrong |= self.not_good(name, rule)
+        bad = pa.array(wrong)
+        return {name: self._without(pc.and_(bad, pc.is_valid(array)), array) for name, array in arrays.items()}
+
+    def not_good(self, name: str, rule: TextRule) -> np.ndarray:
+        """Say in which rows (N,) a column of text is not what a rule asks for.
+
+        Raises
+        ------
+        DataError
+            The column holds no text: digits of flags that were read as a number are in no certain place.
+        """
+        source = self.source(name)
+        if not is_text(source):
+            where, todo = f"{self.path}, column {name!r}", "have it written as text, or use min, max or bits of a cut"
+            raise DataError(f"a condition is on a text, the file has {source.type}", where, todo)
+        return not_good(source, rule, self.mapping.file.nulls)
 
     def _no_value(self, name: str) -> pa.Array:
         """Say where a column of the file has no value: NULL, NaN, an empty field, a text that stands for none."""

@@ -148,6 +148,7 @@ def _band(
     exptime = exposure_times(plan, columns, photcode)
     moments = moments_of(plan, columns, exptime, rule.time)
     own = {name: columns.value(MEASUREMENTS[name], r) for name, r in rule.columns.items()}
+    own = columns.holding(own, rule.only_where)
     found = _photometry(plan, shared | own, rule, exptime=exptime, zero_point=plan.zero_points[photcode])
     if signs is not None:
         found |= _signed(columns, found, signs)

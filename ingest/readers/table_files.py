@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from skydb.errors import DataError, SkydbError
+from skydb.errors import DataError, SkydbError, disk_error
 
 from .hats_folder import leaf_files
 from .mapping_rules import FileRule
@@ -74,16 +74,20 @@ def _blocks_of_leaves(
 
 
 def _guarded(path: Path, rule: FileRule, action: Callable[[], Any]) -> Any:
-    """Turn whatever a damaged file raises into a DataError: astropy alone raises five kinds of exceptions."""
+    """Turn whatever a damaged file raises into a DataError: astropy alone raises five kinds of exceptions.
+
+    What a disk refuses is raised as the error of skydb that it is.
+    """
     try:
         return action()
     except SkydbError:
         raise
-    except FileNotFoundError:
-        raise DataError("no such file", str(path), "check the name") from None
+    except FileNotFoundError as error:
+        raise DataError("no such file", str(path), "check the name") from error
     except Exception as error:
+        refused = disk_error(error, path) if isinstance(error, OSError) else None
         what = f"cannot be read as {rule.format}: {type(error).__name__}: {error}"
-        raise DataError(what, str(path), "check the file, and [file] of the mapping") from error
+        raise refused or DataError(what, str(path), "check the file, and [file] of the mapping") from error
 
 
 def _guarded_blocks(path: Path, rule: FileRule, blocks: Iterator[Block]) -> Iterator[Block]:

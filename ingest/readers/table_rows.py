@@ -180,4 +180,6 @@ def _fails(cut: CutRule, mapping: Mapping, columns: BlockColumns) -> np.ndarray:
         )
         low, high = -np.inf if cut.min is None else cut.min, np.inf if cut.max is None else cut.max
         failed |= ~((values >= low) & (values <= high))
+    if cut.holds is not None:
+        failed |= columns.not_good(cut.column, cut.holds)
     return failed

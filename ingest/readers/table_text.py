@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
-import lzma
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +16,8 @@ from skydb.errors import DataError
 
 from .mapping_rules import FileRule
 from .table_blocks import Block, TableFile, found_columns
+from .whole_compression import expanded
 
-_OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _FIELD = "\x1f"
 """Stands between the fields of whitespace-separated rows; no catalog has it in a field."""
 _LONGEST_ROW = 1000
@@ -55,9 +50,7 @@ def open_text(path: Path, rule: FileRule, columns: tuple[str, ...], rows: int) -
 
 def lines_of(path: Path, rule: FileRule) -> Iterator[Line]:
     """Yield the lines of a text file, compressed or not, without their ends; `skip_lines` of them are passed over."""
-    if path.suffix == ".Z":
-        raise DataError("compressed with compress", str(path), "expand it (uncompress), or compress it with gzip")
-    with closing(_OPEN.get(path.suffix, open)(path, "rb")) as stream:
+    with expanded(path) as stream:
         for number, content in enumerate(islice(stream, rule.skip_lines, None), rule.skip_lines + 1):
             yield Line(number, content.strip(b"\r\n"))
 

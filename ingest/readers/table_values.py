@@ -49,7 +49,7 @@ def converted(source: pa.Array, wanted: str, *, nulls: Sequence[Any], sexagesima
     sexagesimal : whether text holds whole, minutes and seconds
     factor : file's unit in the declared unit
     """
-    source = _plain(source)
+    source = plain(source)
     if wanted == "list<float64>":
         return _lists(source, nulls, factor)
     source, n_text = _without_texts(source, nulls)
@@ -63,7 +63,8 @@ def converted(source: pa.Array, wanted: str, *, nulls: Sequence[Any], sexagesima
     return Values(values.array, values.unreadable, values.n_nulled + n_text)
 
 
-def _plain(source: Any) -> pa.Array:
+def plain(source: Any) -> pa.Array:
+    """Return an array in one piece, of one of the types that columns are converted from."""
     if isinstance(source, pa.ChunkedArray):
         source = source.combine_chunks()
     if pa.types.is_dictionary(source.type):

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from skydb.kernels.row_order import measurement_order
+
 
 def float_column(table: pa.Table, name: str, dtype: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
     """Return a numeric column with NaN for NULL; all NaN where the table lacks it."""
@@ -31,3 +33,10 @@ def arrow_column(values: NDArray[Any], type_: pa.DataType) -> pa.Array:
     if narrow.dtype.kind == "f" and np.isinf(narrow).any():
         narrow = np.where(np.isinf(narrow), np.nan, narrow)
     return pa.array(narrow, from_pandas=True)
+
+
+def order_of_measurements(rows: pa.Table) -> NDArray[np.int64] | None:
+    """Return the order (N,) that sorts rows of `measurements` as they are stored; None: they lie in it."""
+    ids, image, det = (int_column(rows, name) for name in ("object_id", "image_id", "det_id"))
+    order = measurement_order(ids, float_column(rows, "mjd"), image, det)
+    return None if (order[1:] > order[:-1]).all() else order

@@ -20,7 +20,7 @@ from skydb.sky.partition import centre_of, separation_arcsec
 from skydb.store.snapshot import Snapshot
 
 from .apply import ImageTerms
-from .columns import float_column, int_column
+from .columns import float_column, int_column, order_of_measurements
 from .mapped import load_mapped, save_mapped
 from .means import derive
 from .measurement_rows import MeasurementRows, Seeds, source_codes
@@ -100,9 +100,8 @@ def side_by_side(raw: pa.Table, cal: pa.Table) -> pa.Table:
 
 
 def _sorted(rows: pa.Table) -> pa.Table:
-    ids, mjd = int_column(rows, "object_id"), float_column(rows, "mjd")
-    order = np.lexsort([int_column(rows, "det_id"), int_column(rows, "image_id"), mjd, ids])
-    return rows if (order[1:] > order[:-1]).all() else rows.take(pa.array(order))
+    order = order_of_measurements(rows)
+    return rows if order is None else rows.take(pa.array(order))
 
 
 def drift_arcsec(rows: pa.Table, *, ra: str = "ra", dec: str = "dec") -> float:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from astropy.io import fits
 
+from skydb.ingest.readers import reader_for
+from skydb.ingest.readers.interface import ReadRequest
 from skydb.schema.photcodes import Photcode, Photcodes
 from skydb.schema.psphot import COLUMN_OF_TTYPE, PS1_V4, UNSIGNED, ps1_v4_dtype
 from skydb.schema.tables import MEASUREMENTS
@@ -35,6 +37,17 @@ TAN = {
     "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": -20.0, "CRPIX1": 500.0, "CRPIX2": 400.0,
     "CDELT1": -1e-4, "CDELT2": 1e-4, "PC001001": 1.0, "PC001002": 0.0, "PC002001": 0.0, "PC002002": 1.0,
 }
+
+
+def read(path, *, photcodes=PHOTCODES, **request):
+    """All chunks of a file, as the reader that knows it gives them."""
+    asked = ReadRequest(photcodes, **request)
+    return list(reader_for(path, asked).read(path, asked))
+
+
+def column(chunk, name):
+    """One column of the detections of a chunk."""
+    return chunk.detections[name].to_numpy()
 
 
 def rows(n, seed=0, **columns):

@@ -35,11 +35,6 @@ from tests.ingest.tables import REFERENCE, mapping_of
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return new_database(tmp_path / "t.sky")
-
-
-@pytest.fixture
 def night(tmp_path: Path) -> list[Path]:
     return write_night(tmp_path / "night")
 

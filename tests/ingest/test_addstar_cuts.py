@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from loky import get_reusable_executor
 
 from skydb import database
 from skydb.database import DEFAULT_CELL_ROWS
@@ -25,11 +23,7 @@ from tests.ingest.skies import (
 
 FIELDS = {"across RA 0": (0.0, 10.0), "at the pole": (77.0, 89.999), "equator": (133.0, 0.0)}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def workers_end() -> Iterator[None]:
-    yield
-    get_reusable_executor(2).shutdown(wait=True)
+pytestmark = pytest.mark.usefixtures("workers_end")
 
 
 @pytest.fixture(scope="module", params=FIELDS.values(), ids=FIELDS.keys())

@@ -212,6 +212,14 @@ def test_lsst_sources_keep_their_fluxes_of_either_sign(db, tmp_path):
     check_conservation(db)
 
 
+def test_lsst_errors_of_position_are_those_on_the_sky(tmp_path):
+    packets = [lsst_packet(source(7, dec=60.0, raErr=1e-5, decErr=2e-5)), lsst_packet(source(8))]
+    found = joined(read(written(tmp_path, container(packets, lsst_schema())), "lsst_alerts")).to_pylist()
+    assert [(row["ra_raw_err"], row["dec_raw_err"]) for row in found] == [
+        (pytest.approx(36.0), pytest.approx(72.0)), (None, None),  # mas; cos(dec) is in them already
+    ]  # fmt: skip
+
+
 def test_cuts_of_ones_own_are_based_on_the_shipped_mapping(tmp_path):
     mapping = mapping_of(tmp_path, 'based_on = "ztf_alerts"\nname = "good"\n[[cuts]]\ncolumn = "rb"\nmin = 0.5\n')
     packets = [ztf_packet(candidate(i, rb=value)) for i, value in enumerate([0.9, 0.4, None])]

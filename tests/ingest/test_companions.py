@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import skydb
 from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.ingest.addstar import addstar
+from skydb.ingest.companion_log import sum_of
+from skydb.ingest.companions import DUPLICATE, CompanionCounts, counted
 from skydb.ingest.readers.interface import DetectionFilter
 from skydb.schema.tables import MEASUREMENTS
 from skydb.store.history import catalog_table
@@ -237,3 +240,17 @@ def test_command_says_what_came(
     db = declared(tmp_path / "t.sky", "xrad")
     assert main(["addstar", str(db.root), str(files[0]), "--workers", "1"]) == 0
     assert "with them, xrad: rows in " in capsys.readouterr().out
+
+
+def test_counts_by_file_of_all_cells_are_those_of_counting_row_by_row() -> None:
+    rng = np.random.default_rng(7)
+    cells = [{name: (rng.integers(0, 40, n), rng.integers(0, 40, n // 3)) for name in ("xrad", "xsrc")[: 1 + n % 2]}
+             for n in (0, 1, 50, 301)]  # fmt: skip
+    total = sum_of(
+        {name: CompanionCounts(counted(stored), {DUPLICATE: counted(again)}) for name, (stored, again) in cell.items()}
+        for cell in cells
+    )
+    for name in ("xrad", "xsrc"):
+        rows = [cell[name] for cell in cells if name in cell]
+        assert total[name].stored == Counter(int(file) for stored, _ in rows for file in stored)
+        assert total[name].rejected[DUPLICATE] == Counter(int(file) for _, again in rows for file in again)

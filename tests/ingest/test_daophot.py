@@ -20,8 +20,8 @@ import skydb.database as database
 from skydb.errors import DataError
 from skydb.ingest.addstar import addstar
 from skydb.ingest.readers import daophot, reader_for
-from skydb.ingest.readers.interface import Chunk, DetectionFilter, ReadRequest
-from tests.ingest.catalog_files import PHOTCODES
+from skydb.ingest.readers.interface import DetectionFilter, ReadRequest
+from tests.ingest.catalog_files import PHOTCODES, read
 from tests.ingest.skies import check_conservation, contents, new_database
 from tests.test_docs import PROJECT, run_page
 
@@ -39,23 +39,24 @@ STARS = [(3, 868.343, 9.879, 22.401, 0.095, 51.755), (14, 978.617, 217.52, 22.61
 Star = Sequence[float]
 
 
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
 def header(folder: Path, name: str = "a.hdr", **changed: Any) -> Path:
     """A header as text, in lines; None leaves a card out."""
     cards = {**CARDS, **changed}
     text = fits.Header({k: v for k, v in cards.items() if v is not None}).tostring(sep="\n", padding=False)
-    path = folder / name
-    path.write_text(text + "\n")
-    return path
+    return written(folder / name, text + "\n")
 
 
 def als(folder: Path, stars: Sequence[Star] = STARS, name: str = "a.als", *, kind: int = 1) -> Path:
     """A list of ALLSTAR in its format: (I7, 2F9.3, F9.3, F9.4, F9.3, F9.0, 2F9.3)."""
     lines = [f"{i:7d}{x:9.3f}{y:9.3f}{m:9.3f}{e:9.4f}{sky:9.3f}{'4.':>9}{1.05:9.3f}{-0.02:9.3f}\n"
              for i, x, y, m, e, sky in stars]  # fmt: skip
-    path = folder / name
     values = f"  {kind}  1024   800    11.1 60000.0   11.66    2.96    4.90    4.98    3.11\n\n"
-    path.write_text(HEAD + values + "".join(lines))
-    return path
+    return written(folder / name, HEAD + values + "".join(lines))
 
 
 def aperture(folder: Path, stars: Sequence[Star] = STARS, name: str = "a.ap", *, apertures: int = 3) -> Path:
@@ -65,10 +66,8 @@ def aperture(folder: Path, stars: Sequence[Star] = STARS, name: str = "a.ap", *,
         mags = "".join(f"{m - 0.1 * k:9.3f}" for k in range(apertures))
         blocks.append(f"\n{i:7d}{x:9.3f}{y:9.3f}{mags}\n")
         blocks.append(f"    {sky:10.3f}{5.5:6.2f}{0.25:6.2f}" + f"{e:8.4f}" * apertures + "\n")
-    path = folder / name
     values = "  2  1024   800    11.1 60000.0   11.66    5.00    4.90    4.98    3.11\n\n"
-    path.write_text(HEAD + values + "".join(blocks))
-    return path
+    return written(folder / name, HEAD + values + "".join(blocks))
 
 
 def field(width: int, value: object) -> str:
@@ -93,9 +92,7 @@ def iraf_als(folder: Path, stars: Sequence[Star] = STARS, name: str = "a.fits.al
         words = (int(i), x, y, m, e, sky, 4)
         text += "".join(map(field, (9, 10, 10, 12, 14, 15, 6), ("INDEF" if w != w else w for w in words))) + "   \\\n"
         text += field(11, "") + field(12, -1.38) + field(12, 0.974) + field(6, 0) + field(13, "No_error") + "\n"
-    path = folder / name
-    path.write_text(text)
-    return path
+    return written(folder / name, text)
 
 
 def phot(folder: Path, stars: Sequence[Star] = STARS, name: str = "a.mag.1", **given: Any) -> Path:
@@ -121,14 +118,7 @@ def phot(folder: Path, stars: Sequence[Star] = STARS, name: str = "a.mag.1", **g
             mag, err = (f"{m - 0.1 * k:<7.3f}", f"{e:<6.3f}") if m == m else (f"{'INDEF':<7}", f"{'INDEF':<6}")
             text += f"   {6.0 + 5 * k:<9.2f}{10709.69:<14}{113.2273:<11}{1.350839:<14}"
             text += f"{mag}{err}{0:<5}{'NoError':<9}{end}\n"
-    path = folder / name
-    path.write_text(text)
-    return path
-
-
-def read(path: Path, **request: Any) -> list[Chunk]:
-    asked = ReadRequest(PHOTCODES, **request)
-    return list(reader_for(path, asked).read(path, asked))
+    return written(folder / name, text)
 
 
 def rows(path: Path, **request: Any) -> list[dict[str, Any]]:

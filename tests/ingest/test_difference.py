@@ -17,6 +17,7 @@ from skydb.photcodes import import_photcodes
 from skydb.tools.cli import main
 from tests.ingest.catalog_files import rows, write_cmf
 from tests.ingest.skies import PHOTCODES, new_database, write_night
+from tests.ingest.tables import mapping_of
 
 NOT_IN_DV1 = (
     "AP_MAG_RAW", "AP_FLUX", "AP_FLUX_SIG", "PSF_QF_PERFECT", "MOMENTS_R1", "MOMENTS_RH", "KRON_FLUX", "KRON_FLUX_ERR",
@@ -94,3 +95,15 @@ def test_a_catalog_made_again_says_what_it_is_for(tmp_path: Path, capsys: pytest
     (tmp_path / "d.sky" / "catalog.sqlite").unlink()
     assert main(["fsck", str(tmp_path / "d.sky"), "--rebuild-catalog"]) == 0
     assert database.open(tmp_path / "d.sky").difference
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_mapping_based_on_an_ordinary_one_takes_its_images_as_differences(tmp_path: Path, difference: bool) -> None:
+    """As docs/how-to/real-surveys.md advises: the shipped `decam_elais` keeps the kind of an ordinary survey."""
+    (tmp_path / "c.dat").write_text("C1 7 10.5 -44.0 59300.1 g 20.5 0.1 0.9\nC1 8 10.5 -44.0 59300.2 r 20.4 0.1 0.9\n")
+    mine = mapping_of(tmp_path, 'based_on = "decam_elais"\nname = "mine"\nimage_kind = "diff"\n')
+    db = database.create(tmp_path / "t.sky", difference=difference)
+    statuses = [addstar(db, tmp_path / "c.dat", mapping=m, workers=1).files[0].status for m in ("decam_elais", mine)]
+    assert statuses == (["failed", "ingested"] if difference else ["ingested", "known"])
+    kinds = {"diff"} if difference else {"chip"}
+    assert {*db.snapshot().read_global("images").column("kind").to_pylist()} == kinds

@@ -13,6 +13,7 @@ from skydb.errors import DataError, UsageError
 from skydb.ingest.readers import reader_for
 from skydb.ingest.readers.dvo.images import DvoImages
 from skydb.ingest.readers.dvo.photcodes import read_photcodes_fits
+from skydb.ingest.readers.dvo.reader import DvoReader
 from skydb.ingest.readers.dvo.regions import region_tables, regions
 from skydb.ingest.readers.dvo.repeats import Repeats, measurement_keys
 from skydb.ingest.readers.interface import ReadRequest, check_chunk
@@ -24,7 +25,7 @@ from tests.ingest.catalog_files import PHOTCODES
 from tests.ingest.dvo_files import DvoDatabase, dtype_of, photcode_rows, write_table
 from tests.ingest.dvo_surveys import NAMES, make_survey
 
-REQUEST = ReadRequest(PHOTCODES, dvo=True)
+REQUEST = ReadRequest(PHOTCODES, reader=DvoReader())
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,14 @@ from skydb.errors import DataError
 from skydb.ingest.readers import reader_for
 from skydb.ingest.readers.interface import DetectionFilter, ReadRequest
 from skydb.schema.photcodes import Photcode, Photcodes
-from tests.ingest.catalog_files import LDAC_HEADER, PHOTCODES, sources, write_ldac
+from tests.ingest.catalog_files import LDAC_HEADER, PHOTCODES, column, read, sources, write_ldac
 
 GWAC_CODES = Photcodes((Photcode(1, "R", "SEC"), Photcode(2, "GWAC.R", "DEP", "R", 18000)))
 
 
-def read(path, **request):
-    request = ReadRequest(request.pop("photcodes", PHOTCODES), **({"photcode": "CAM.r"} | request))
-    return list(reader_for(path, request).read(path, request))
-
-
-def only(path, **request):
-    (chunk,) = read(path, **request)
+def only(path, photcode="CAM.r", **request):
+    (chunk,) = read(path, photcode=photcode, **request)
     return chunk
-
-
-def column(chunk, name):
-    return chunk.detections[name].to_numpy()
 
 
 def unit(ra, dec):
@@ -189,13 +180,13 @@ def test_header_with_nuls_and_day_only_date_is_understood(tmp_path):
 def test_what_cannot_be_read_is_refused(tmp_path, cards, change, words):
     table = {key: value for key, value in (sources(4) | change).items() if value is not None}
     with pytest.raises(DataError, match=words):
-        read(write_ldac(tmp_path / "a.ldac", [(cards, table)]))
+        only(write_ldac(tmp_path / "a.ldac", [(cards, table)]))
 
 
 def test_photcode_is_needed_from_header_or_caller(tmp_path):
     path = write_ldac(tmp_path / "a.ldac")
     with pytest.raises(DataError, match="--photcode"):
-        read(path, photcode=None)
+        only(path, photcode=None)
     path = write_ldac(tmp_path / "a.ldac", [({"PHOTCODE": "CAM.r"}, sources(2))])
     assert set(column(only(path, photcode=None), "code")) == {102}
 
@@ -205,9 +196,9 @@ def test_tables_must_come_in_pairs(tmp_path):
         fits.HDUList([hdus[0], hdus[1]]).writeto(tmp_path / "head.ldac")
         fits.HDUList([hdus[0], hdus[2]]).writeto(tmp_path / "body.ldac")
     with pytest.raises(DataError, match="truncated"):
-        read(tmp_path / "head.ldac")
+        only(tmp_path / "head.ldac")
     with pytest.raises(DataError, match="LDAC_IMHEAD"):
-        read(tmp_path / "body.ldac")
+        only(tmp_path / "body.ldac")
 
 
 def test_ldac_is_known_by_its_content(tmp_path):

@@ -210,7 +210,7 @@ def test_a_file_of_no_known_format_is_refused_with_what_is_known(tmp_path):
     with pytest.raises(DataError, match="SMF"):
         reader_for(tmp_path / "notes.txt", ReadRequest(PHOTCODES))
     (tmp_path / "a.smf.gz").write_bytes(b"\x1f\x8b rest")
-    with pytest.raises(DataError, match="gunzip"):
+    with pytest.raises(DataError, match="compressed by gzip; expand it first"):
         reader_for(tmp_path / "a.smf.gz", ReadRequest(PHOTCODES))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,17 @@ import pytest
 import skydb
 from skydb.checks.fsck import fsck
 from skydb.database import Database
-from skydb.errors import UsageError
+from skydb.errors import BusyError, UsageError
+from skydb.ingest import batches
 from skydb.ingest.addstar import addstar
+from skydb.ingest.job import Job
+from skydb.ingest.readers.interface import DetectionFilter
+from skydb.ingest.routing import RouteResult, RouteTask
+from skydb.schema.photcodes import Photcodes
+from skydb.store.snapshot import Snapshot
 from skydb.tools.cli import main
 from tests.ingest.catalog_files import Chip, rows, write_cmf, write_smf
-from tests.ingest.skies import check_nothing_is_left_over, contents, new_database, write_night
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return new_database(tmp_path / "t.sky")
+from tests.ingest.skies import assert_same, check_nothing_is_left_over, contents, write_night
 
 
 def check_sound(db: Database) -> None:
@@ -81,3 +83,82 @@ def test_command_replaces(db: Database, tmp_path: Path) -> None:
     assert main(["addstar", str(db.root), str(second), "--workers", "1"]) == 3
     assert main(["addstar", str(db.root), str(second), "--workers", "1", "--replace"]) == 0
     assert len(flux_of(db)) == 5
+
+
+def two_chips(path: Path, *, seed: int = 1) -> Path:
+    chips = [Chip("XY01", rows(10, seed=seed)), Chip("XY02", rows(12, seed=seed + 1), {"CRVAL1": 5000.0})]
+    return write_smf(path, chips)
+
+
+@pytest.mark.parametrize("batch_bytes", [batches.BATCH_BYTES, 1])
+def test_file_that_is_refused_for_another_reason_replaces_nothing(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int
+) -> None:
+    """Of two files of one call that bring the same image the second is refused: its other image stays as it was."""
+    monkeypatch.setattr(batches, "BATCH_BYTES", batch_bytes)
+    addstar(db, two_chips(tmp_path / "all.smf"), workers=1)
+    before = flux_of(db)
+    one = write_smf(tmp_path / "one.smf", [Chip("XY01", rows(7, seed=5))])
+    two = two_chips(tmp_path / "two.smf", seed=7)
+    report = addstar(db, [one, two], replace_images=True, workers=1)
+    assert [(f.status, f.n_replaced, f.fault) for f in report.files] == [
+        ("ingested", 1, None), ("failed", 0, "database"),
+    ]  # fmt: skip
+    held = flux_of(db)
+    of_second = {key for key, flux in before.items() if flux in rows(12, seed=2)["PSF_INST_FLUX"]}
+    assert len(of_second) == 12
+    assert {key: held[key] for key in of_second} == {key: before[key] for key in of_second}
+    assert len(held) == 12 + 7
+    check_sound(db)
+
+
+def test_file_that_would_bring_back_other_rows_replaces_nothing(db: Database, tmp_path: Path) -> None:
+    whole, one = two_chips(tmp_path / "all.smf"), tmp_path / "one.smf"
+    addstar(db, whole, workers=1)
+    addstar(db, write_smf(one, [Chip("XY02", rows(7, seed=9), {"CRVAL1": 5000.0})]), replace_images=True, workers=1)
+    before = contents(db)
+    (report,) = addstar(db, whole, replace_images=True, keep=DetectionFilter(max_mag_err=0.1), workers=1).files
+    assert (report.status, report.n_replaced) == ("failed", 0)
+    assert "it is read otherwise" in (report.error or "")
+    assert_same(contents(db), before)
+    assert addstar(db, whole, replace_images=True, workers=1).files[0].n_replaced == 1
+    check_sound(db)
+
+
+def test_image_that_was_replaced_stays_so_when_both_files_are_given_again(db: Database, tmp_path: Path) -> None:
+    """Every night all files of a folder: they must not take each other's place in turn."""
+    first = write_cmf(tmp_path / "a.cmf", rows(20, seed=1))
+    second = write_cmf(tmp_path / "b.cmf", rows(15, seed=2))
+    addstar(db, first, workers=1)
+    addstar(db, [first, second], replace_images=True, workers=1)
+    before, head = contents(db), db.snapshot().id
+    for _ in range(2):
+        report = addstar(db, [first, second], replace_images=True, workers=1)
+        assert [f.status for f in report.files] == ["failed", "known"]
+        assert f"in the database already, from {second}" in (report.files[0].error or "")
+    assert db.snapshot().id == head
+    assert_same(contents(db), before)
+    assert addstar(db, first, replace_images=True, workers=1).files[0].n_replaced == 1, "alone, it is meant"
+    check_sound(db)
+
+
+def test_nothing_is_replaced_where_the_batch_cannot_be_stored(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photcodes change while the file is read."""
+    addstar(db, write_cmf(tmp_path / "a.cmf", rows(20, seed=1)), workers=1)
+    before, read, known = contents(db), batches.route_files, Job.photcodes
+
+    def changed(job: Job, snapshot: Snapshot) -> Photcodes:
+        codes = known(job, snapshot)
+        return Photcodes(tuple(replace(p, code=107) if p.name == "CAM.g.XY01" else p for p in codes))
+
+    def read_then_change(task: RouteTask) -> RouteResult:
+        result = read(task)
+        monkeypatch.setattr(Job, "photcodes", changed)
+        return result
+
+    monkeypatch.setattr(batches, "route_files", read_then_change)
+    with pytest.raises(BusyError, match="was changed while the files were read"):
+        addstar(db, write_cmf(tmp_path / "b.cmf", rows(5, seed=3)), replace_images=True, workers=1)
+    assert_same(contents(db), before)

@@ -10,26 +10,17 @@ from astropy.time import Time
 
 from skydb.calibration.astrometric import AstrometricModel
 from skydb.errors import DataError, UsageError
-from skydb.ingest.readers import assemble, reader_for
-from skydb.ingest.readers.interface import DetectionFilter, ReadRequest, check_chunk
+from skydb.ingest.readers import assemble
+from skydb.ingest.readers.interface import DetectionFilter, check_chunk
 from skydb.schema.identity import image_id
 from skydb.schema.photcodes import read_photcodes_text
 from skydb.schema.psphot import COLUMN_OF_TTYPE
-from tests.ingest.catalog_files import CHIP, PHOTCODES, PHU, TAN, Chip, rows, write_cmf, write_smf
-
-
-def read(path, **request):
-    request = ReadRequest(request.pop("photcodes", PHOTCODES), **request)
-    return list(reader_for(path, request).read(path, request))
+from tests.ingest.catalog_files import CHIP, PHU, TAN, Chip, column, read, rows, write_cmf, write_smf
 
 
 def only(path, **request):
     (chunk,) = read(path, **request)
     return chunk
-
-
-def column(chunk, name):
-    return chunk.detections[name].to_numpy()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""The shipped mappings of surveys on real rows: Gaia, SDSS, Hipparcos, and HATS catalogs that others have written."""
+"""The shipped mappings of surveys on real rows: Gaia, 2MASS, SDSS, Hipparcos, Tycho-2, HATS catalogs of others."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,42 @@ def test_sdss_shards_give_ab_magnitudes_at_their_places(data_dir: Path) -> None:
 def test_sdss_shard_without_rows_gives_nothing(data_dir: Path) -> None:
     chunks = read(data_dir / "sdss" / "master_schema.fits", "sdss_refcat")
     assert sum(chunk.n_in for chunk in chunks) == 0
+
+
+def test_tycho2_positions_stand_at_j2000(data_dir: Path, tmp_path: Path) -> None:
+    stars = Table.read(data_dir / "hipparcos" / "hipparcos_star_catalog.fits.gz")
+    fast = stars[np.hypot(plain(stars["pmRA"]), plain(stars["pmDE"])) > 1000.0]  # mas/yr: 9 arcsec until 2000
+    every = pq.read_table(data_dir / "tycho2" / "tycho2.parquet")
+    epoch = Time(load_mapping("tycho2").time.value, format="jyear")
+    ra, dec = (np.asarray(every[name]) for name in ("ra", "dec"))
+    away = {}
+    for year in (1991.25, epoch.jyear):
+        moved = (year - 1991.25) / 3.6e6
+        to_dec = plain(fast["DEICRS"]) + moved * plain(fast["pmDE"])
+        to_ra = plain(fast["RAICRS"]) + moved * plain(fast["pmRA"]) / np.cos(np.radians(to_dec))
+        places = zip(to_ra, to_dec, strict=True)
+        away[year] = [np.hypot((ra - a) * np.cos(np.radians(d)), dec - d).min() * 3600 for a, d in places]
+    assert np.median(away[epoch.jyear]) < 0.1
+    assert np.median(away[1991.25]) > 9.0
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")  # of IRSA's old VOTable
+def test_2mass_magnitudes_of_irsa_stay_where_their_flags_say_so(data_dir: Path, tmp_path: Path) -> None:
+    path = data_dir / "edgecases" / "astropy" / "votable" / "irsa-nph-m31.xml"  # without pts_key and jdate
+    text = 'based_on = "2mass_psc"\nname = "m31"\ndet_id = "designation"\ndet_id_text = "digits"\n[time]\ncolumn = ""\n'
+    found = joined(read(path, mapping_of(tmp_path, text)))
+    table = Table.read(path, format="votable")
+    numbers = [int(re.sub(r"\D", "", name)) for name in table["designation"]]
+    kept = dropped = 0
+    for place, (band, name) in enumerate(zip("jhk", ("J", "H", "Ks"), strict=True)):
+        rows = by_code(found, "2mass_psc", f"2MASS.{name}")
+        for number, flags, mag in zip(numbers, table["ph_qual"], plain(table[f"{band}_m"]), strict=True):
+            good = flags[place] in "ABCD"
+            there = rows.get(number, {}).get("inst_mag")
+            assert there == (pytest.approx(mag) if good else None)
+            kept, dropped = kept + good, dropped + (not good)
+    assert min(kept, dropped) >= 10
+    assert set(found["det_id"].to_pylist()) == set(numbers)
 
 
 def test_shard_of_another_survey_is_refused_by_its_columns(data_dir: Path) -> None:

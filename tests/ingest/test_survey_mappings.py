@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from skydb.ingest.readers.mapping import load_mapping, shipped_mappings
 from skydb.ingest.readers.table import source_columns
 from skydb.tools.cli import main
 from tests.ingest.skies import new_database
-from tests.ingest.tables import joined, read
+from tests.ingest.tables import joined, mapping_of, read
+from tests.test_docs import PROJECT
 
 TMASS = (
     "ra dec err_maj err_min err_ang designation j_m j_cmsig j_msigcom j_snr h_m h_cmsig h_msigcom h_snr k_m k_cmsig"
@@ -55,7 +57,7 @@ PUBLISHED = {
     "sdss_photoobj": "objID skyVersion run rerun camcol field obj mode nChild type clean probPSF insideMask flags"
     " rowc colc"
     " psfMag_u psfMag_g psfMag_r psfMag_i psfMag_z psfMagErr_u psfMagErr_g psfMagErr_r psfMagErr_i psfMagErr_z"
-    " raErr decErr raDecCov ra dec mjd score thingId",
+    " raErr decErr ra dec mjd score thingId TAI_u TAI_g TAI_r TAI_i TAI_z",
     "sdss_refcat": "flags id coord_ra coord_dec parent u_flux g_flux r_flux i_flux z_flux i_fluxErr r_fluxErr u_fluxErr"
     " z_fluxErr g_fluxErr",
     "ps1_dr2": "objName objID uniquePspsOBid ippObjID surveyID htmID zoneID tessID projectionID skyCellID objInfoFlag"
@@ -242,10 +244,10 @@ def test_numbers_that_were_stored_as_floats_are_refused_not_rounded(tmp_path: Pa
 STAR = {
     "ra": "10.684737", "dec": "41.269035", "err_maj": "0.08", "err_min": "0.06", "err_ang": "90",
     "designation": "00424433+4116085", "j_m": "9.453", "j_cmsig": "0.050", "j_msigcom": "0.052", "h_m": "8.668",
-    "h_cmsig": "0.050", "h_msigcom": "9.999", "k_m": "8.475", "mp_flg": "0", "pts_key": "1275498281",
-    "jdate": "2450745.7012",
+    "h_cmsig": "0.050", "h_msigcom": "0.051", "k_m": "8.475", "ph_qual": "AAU", "cc_flg": "000", "mp_flg": "0",
+    "pts_key": "1275498281", "jdate": "2450745.7012",
 }  # fmt: skip
-"""A source with all of J, no error known in H, and an upper limit in Ks (its errors are null)."""
+"""A source that is well measured in J and H, and an upper limit in Ks (its errors are null)."""
 
 
 def tmass_line(**changes: str) -> str:
@@ -254,61 +256,83 @@ def tmass_line(**changes: str) -> str:
 
 
 def tmass_file(folder: Path) -> Path:
-    lines = [tmass_line(), tmass_line(pts_key="2", mp_flg="1"), tmass_line(pts_key="3", dec=r"\N")]
+    """A good source, an asteroid, one without a position, one poorly measured, one with no error known in H."""
+    lines = [
+        tmass_line(), tmass_line(pts_key="2", mp_flg="1"), tmass_line(pts_key="3", dec=r"\N"),
+        tmass_line(pts_key="4", ra="11", ph_qual="EEE", k_msigcom="0.1"),
+        tmass_line(pts_key="5", ra="12", ph_qual="DFX", h_msigcom="9.999"),
+    ]  # fmt: skip
     path = folder / "psc_aaa.gz"
     path.write_bytes(gzip.compress("\n".join([*lines, ""]).encode()))
     return path
 
 
-def test_2mass_upper_limits_are_null_and_minor_planets_cut(tmp_path: Path) -> None:
+def test_2mass_keeps_valid_magnitudes_alone_and_cuts_minor_planets(tmp_path: Path) -> None:
     chunk, = read(tmass_file(tmp_path), "2mass_psc")
     found = mags(chunk.detections, "2mass_psc")
     assert found == {
         (1275498281, "2MASS.J"): (pytest.approx(9.453), pytest.approx(0.052)),
-        (1275498281, "2MASS.H"): (pytest.approx(8.668), None),
+        (1275498281, "2MASS.H"): (pytest.approx(8.668), pytest.approx(0.051)),
+        (4, "2MASS.J"): (None, None),  # its position is a measurement too
+        (5, "2MASS.J"): (pytest.approx(9.453), pytest.approx(0.052)),
     }
     assert chunk.rejected == {"minor_planet": 1, "no_position": 1}
-    assert chunk.n_nulled >= 2  # the error in H, the limit in Ks
     row = chunk.detections.to_pylist()[0]
     assert row["ra_raw_err"] == row["dec_raw_err"] == pytest.approx(80.0)
     assert row["mjd"] == pytest.approx(Time(2450745.7012, format="jd", scale="utc").tai.mjd, abs=1e-8)
+
+
+def test_stricter_choice_of_the_how_to_keeps_clean_rows_alone(tmp_path: Path) -> None:
+    page = (PROJECT / "docs" / "how-to" / "add-a-survey.md").read_text()
+    text = re.search(r"```toml\n(.*?)```", page, re.S)
+    assert text
+    flags = [("AAB", "000"), ("AAU", "000"), ("BBB", "0d0"), ("CAA", "000")]
+    lines = [tmass_line(pts_key=str(i), ph_qual=q, cc_flg=c, k_msigcom="0.1") for i, (q, c) in enumerate(flags)]
+    (tmp_path / "psc_aaa").write_text("\n".join([*lines, tmass_line(mp_flg="1"), ""]))
+    chunk, = read(tmp_path / "psc_aaa", mapping_of(tmp_path, text[1]))
+    assert set(chunk.detections["det_id"].to_pylist()) == {0}
+    assert chunk.rejected == {"cut_ph_qual": 2, "contaminated": 1, "minor_planet": 1}
 
 
 def test_2mass_as_ipac_table_reads_like_the_bulk_file(tmp_path: Path) -> None:
     names = [n for n in TMASS.split() if n in STAR or n in ("j_msigcom", "h_msigcom", "k_msigcom")]
     text = {n: STAR.get(n, "null") for n in names}
     widths = [max(len(n), len(v), 6) + 1 for n, v in text.items()]
-    kinds = ["char" if n == "designation" else "long" if n in ("pts_key", "mp_flg") else "double" for n in names]
+    typed = {"designation": "char", "ph_qual": "char", "cc_flg": "char", "pts_key": "long", "mp_flg": "long"}
+    kinds = [typed.get(n, "double") for n in names]
     head = (names, kinds, [""] * len(names), ["null"] * len(names))  # names, types, units, what null is
     rows = ["|" + "|".join(w.rjust(k) for w, k in zip(line, widths, strict=True)) + "|" for line in head]
     rows += [" " + " ".join(w.rjust(k) for w, k in zip(text.values(), widths, strict=True)) + " "]
     (tmp_path / "gator.tbl").write_text("\n".join([r"\fixlen = T", *rows, ""]))
     chunk, = read(tmp_path / "gator.tbl", "2mass_psc")
     bulk, = read(tmass_file(tmp_path), "2mass_psc")
-    assert mags(chunk.detections, "2mass_psc") == mags(bulk.detections, "2mass_psc")
+    expected = {key: value for key, value in mags(bulk.detections, "2mass_psc").items() if key[0] == 1275498281}
+    assert mags(chunk.detections, "2mass_psc") == expected
 
 
-def test_allwise_limits_are_null_and_positions_stand_at_2010(tmp_path: Path) -> None:
-    columns: dict[str, Any] = {"cntr": [1863123001351015321], "ra": [359.99999], "dec": [41.0], "sigra": [0.04],
-                               "sigdec": [0.05]}  # fmt: skip
+def test_allwise_limits_and_artefacts_are_null_and_positions_stand_at_2010(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"cntr": [1863123001351015321, 7], "ra": [359.99999] * 2, "dec": [41.0] * 2,
+                               "sigra": [0.04] * 2, "sigdec": [0.05] * 2, "cc_flags": ["0d00", "D0pH"]}  # fmt: skip
     for n, (mag, err) in enumerate([(12.1, 0.024), (12.0, 0.023), (11.5, None), (None, None)], start=1):
-        columns |= {f"w{n}mpro": pa.array([mag], pa.float64()), f"w{n}sigmpro": pa.array([err], pa.float64())}
+        columns |= {f"w{n}mpro": pa.array([mag, 9.0], pa.float64()), f"w{n}sigmpro": pa.array([err, 0.1], pa.float64())}
     pq.write_table(pa.table(columns), tmp_path / "row-group-0.parquet")
     chunk, = read(tmp_path / "row-group-0.parquet", "allwise")
     assert mags(chunk.detections, "allwise") == {
         (1863123001351015321, "WISE.W1"): (pytest.approx(12.1), pytest.approx(0.024)),
         (1863123001351015321, "WISE.W2"): (pytest.approx(12.0), pytest.approx(0.023)),
-    }
+        (7, "WISE.W2"): (9.0, pytest.approx(0.1)), (7, "WISE.W3"): (9.0, pytest.approx(0.1)),
+    }  # fmt: skip
     row = chunk.detections.to_pylist()[0]
     assert (row["ra_raw_err"], row["dec_raw_err"]) == (pytest.approx(40.0), pytest.approx(50.0))
     assert row["mjd"] == pytest.approx(55400 + 34 / 86400, abs=1e-9)  # 34 leap seconds in 2010
 
 
-def usno(folder: Path, ids: list[str], form: str) -> Path:
+def usno(folder: Path, ids: list[str], form: str, flags: list[str] | None = None) -> Path:
     n = len(ids)
     columns: dict[str, Any] = {"USNO-B1.0": ids, "RAJ2000": np.linspace(0, 359, n), "DEJ2000": np.linspace(-90, 90, n)}
     table = Table(columns)
     table["e_RAJ2000"], table["e_DEJ2000"] = np.full(n, 89), np.full(n, 62)
+    table["Flags"] = flags or ["..."] * n
     table["RAJ2000"].unit = table["DEJ2000"].unit = "deg"
     table["e_RAJ2000"].unit = table["e_DEJ2000"].unit = "mas"
     for name in ("B1mag", "R1mag", "B2mag", "R2mag", "Imag"):
@@ -329,15 +353,30 @@ def test_usnob_numbers_are_the_digits_of_its_names(tmp_path: Path, form: str) ->
     assert chunk.detections["mjd"].to_pylist()[0] == pytest.approx(Time(2000.0, format="jyear", scale="tt").tai.mjd)
 
 
+@pytest.mark.parametrize("form", ["fits", "votable"])
+def test_usnob_diffraction_spikes_are_cut(tmp_path: Path, form: str) -> None:
+    ids = [f"0987-000000{i}" for i in range(1, 6)]
+    path = usno(tmp_path, ids, form, ["...", ".s.", "MsY", "M.Y", ""])
+    chunk, = read(path, "usnob1")
+    assert {row["det_id"] for row in chunk.detections.to_pylist()} == {9870000001, 9870000004, 9870000005}
+    assert chunk.rejected == {"diffraction_spike": 2}
+
+
+TAI = 4412910179.40
+"""Seconds since the zero of MJD, of an SDSS header: MJD 51075.349 (1998-09-19)."""
+
+
 def sdss_csv(path: Path) -> Path:
-    names = ["objid", "ra", "dec", "raErr", "decErr", "mjd", "mode", "clean"]
-    names += [f"psfMag{e}_{b}" for e in ("", "Err") for b in "ugriz"]
+    """Rows as SkyServer writes them; bands were observed 71.7 s after each other, in the order r, i, u, z, g."""
+    names = ["objid", "ra", "dec", "raErr", "decErr", "mode", "clean"]
+    names += [f"psfMag{e}_{b}" for e in ("", "Err") for b in "ugriz"] + [f"TAI_{b}" for b in "ugriz"]
     good = ["18.1", "17.2", "16.9", "16.8", "-9999", "0.02", "0.01", "0.01", "0.01", "-9999"]
+    times = [f"{TAI + 71.7 * 'riuzg'.index(b):.2f}" for b in "ugriz"]
     rows = [
-        ["1237668296598749281", "179.689", "-0.454", "0.003", "0.004", "51259", "1", "1", *good],
-        ["1237668296598749282", "179.690", "-0.455", "0.003", "0.004", "51259", "2", "1", *good],
-        ["1237668296598749283", "179.691", "-0.456", "-9999", "-9999", "51259", "1", "0", *good],
-        ["1237668296598749284", "179.692", "-0.457", "0.003", "0.004", "-9999", "1", "1", *good],
+        ["1237668296598749281", "179.689", "-0.454", "0.003", "0.004", "1", "1", *good, *times],
+        ["1237668296598749282", "179.690", "-0.455", "0.003", "0.004", "2", "1", *good, *times],
+        ["1237668296598749283", "179.691", "-0.456", "-9999", "-9999", "1", "0", *good, *times],
+        ["1237668296598749284", "179.692", "-0.457", "0.003", "0.004", "1", "1", *good, *["-9999"] * 5],
     ]
     path.write_text("\n".join(["#Table1", ",".join(names), *(",".join(r) for r in rows), ""]))
     return path
@@ -349,8 +388,13 @@ def test_sdss_keeps_primary_clean_rows_with_all_digits_of_their_ids(tmp_path: Pa
     assert set(found) == {(1237668296598749281, f"SDSS.{b}") for b in "ugri"}
     assert found[1237668296598749281, "SDSS.g"] == (pytest.approx(17.2), pytest.approx(0.01))
     assert chunk.rejected == {"not_primary": 1, "not_clean": 1, "no_time": 1}
-    row = chunk.detections.to_pylist()[0]
-    assert (row["mjd"], row["ra_raw_err"]) == (51259.0, pytest.approx(3.0))
+    rows = chunk.detections.to_pylist()
+    assert rows[0]["ra_raw_err"] == pytest.approx(3.0)
+    names = {code.code: code.name for code in load_mapping("sdss_photoobj").photcodes}
+    seconds = {names[row["code"]]: row["mjd"] * 86400 - TAI for row in rows}
+    late = {"SDSS.u": 143.4, "SDSS.g": 286.8, "SDSS.r": 0.0, "SDSS.i": 71.7}
+    assert seconds == {name: pytest.approx(value, abs=1e-3) for name, value in late.items()}
+    assert set(chunk.images["mjd"].to_pylist()) == {53114.0}
 
 
 def ps1_csv(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
@@ -376,6 +420,17 @@ def test_ps1_means_stand_at_their_own_epochs(tmp_path: Path) -> None:
     assert (row["mjd"], row["photflags"], row["ra_raw_err"]) == (55900.25, 52, pytest.approx(4.2))
 
 
+def test_ps1_errors_that_a_file_calls_degrees_are_refused(tmp_path: Path) -> None:
+    table = Table({"objID": [1], "raMean": [1.0], "decMean": [2.0], "raMeanErr": [0.0042], "decMeanErr": [0.0041],
+                   "epochMean": [55900.25], "nDetections": [22], "qualityFlag": [52]})  # fmt: skip
+    for band in "grizy":
+        table[f"{band}MeanPSFMag"], table[f"{band}MeanPSFMagErr"] = [20.5], [0.02]
+    table["raMeanErr"].unit = "deg"  # as MAST's list of columns says; its documentation says arcsec
+    table.write(tmp_path / "mean.vot", format="votable")
+    with pytest.raises(DataError, match="column 'raMeanErr': the mapping says 'arcsec', the file 'deg'"):
+        read(tmp_path / "mean.vot", "ps1_dr2")
+
+
 def test_ps1_stacks_have_an_epoch_in_each_band_and_one_primary_row(tmp_path: Path) -> None:
     names = ["objID", "raStack", "decStack", "raStackErr", "decStackErr", "qualityFlag", "primaryDetection"]
     names += [f"{b}{c}" for b in "grizy" for c in ("Epoch", "PSFMag", "PSFMagErr")]
@@ -396,6 +451,7 @@ def lsst(path: Path, **changes: Any) -> Path:
     columns: dict[str, Any] = {
         "sourceId": [600408134082330625, 600408134082330626, 600408134082330627, 600408134082330628],
         "coord_ra": [53.1, 53.2, 53.3, 53.4], "coord_dec": [-28.1] * 4, "x": [10.0, 20.0, 30.0, 40.0], "y": [5.0] * 4,
+        "xErr": [0.01, 0.02, 0.03, 0.04], "yErr": [0.05] * 4,
         "psfFlux": [3630.7805, 36307.805, -12.0, 363.07805], "psfFluxErr": [36.307805] * 4,
         "midpointMjdTai": [60623.25] * 4, "band": ["r"] * 4, "visit": [2024110800250] * 4, "detector": [3, 3, 5, 5],
     }  # fmt: skip
@@ -414,6 +470,15 @@ def test_lsst_sources_are_images_of_visit_and_detector(tmp_path: Path) -> None:
     assert [row["inst_mag"] is None for row in found] == [False, False, True, False]
     assert found[0]["inst_mag"] + 2.5 * np.log10(30) + 31.4 == pytest.approx(22.5, abs=1e-4)  # 3631 nJy
     assert found[0]["inst_mag_err"] == pytest.approx(0.0108574, rel=1e-4)
+    assert (found[1]["x_err"], found[1]["y_err"]) == (pytest.approx(0.02), pytest.approx(0.05))
+
+
+def test_lsst_sky_sources_are_cut_by_a_copy_that_says_so(tmp_path: Path) -> None:
+    path = lsst(tmp_path / "source.parquet", sky_source=[False, True, False, None])
+    copy = tmp_path / "no_sky.toml"
+    copy.write_text('based_on = "lsst_source"\nname = "no_sky"\n[[cuts]]\ncolumn = "sky_source"\nbits = 1\n')
+    chunk, = read(path, load_mapping(copy))
+    assert (chunk.detections.num_rows, chunk.rejected) == (3, {"cut_sky_source": 1})
 
 
 def test_paudm_coadds_have_magnitudes_with_the_zero_point_26(tmp_path: Path) -> None:
@@ -438,7 +503,8 @@ def answers(db: Any, sql: str) -> list[tuple[Any, ...]]:
 
 def test_surveys_meet_in_one_database_and_answer_by_band(tmp_path: Path) -> None:
     db = new_database(tmp_path / "sky.sky")
-    pq.write_table(pa.table(gaia(ra=[10.684737, 50.0], dec=[41.269035, 0.0])), tmp_path / "gaia.parquet")
+    still = {"pmra": [-5.0, None], "pmdec": [3.0, None]}
+    pq.write_table(pa.table(gaia(ra=[10.684737, 50.0], dec=[41.269035, 0.0], **still)), tmp_path / "gaia.parquet")
     for name, path in (("gaia_dr3", tmp_path / "gaia.parquet"), ("2mass_psc", tmass_file(tmp_path))):
         report = skydb.addstar(db, path, mapping=name, workers=1)
         assert (report.n_ingested, report.n_failed) == (1, 0)

@@ -295,22 +295,18 @@ def test_any_odd_file_gives_rows_or_an_error_of_skydb(data_dir, tmp_path):
         assert error is None or (str(path) in str(error) and error.todo), path
 
 
-def test_unit_that_means_nothing_is_named(data_dir, tmp_path):
-    mapping = detections_of_any(tmp_path, "ascii.ipac", "ra", "dec")
-    with pytest.raises(DataError, match=r"column 'ra': unknown unit 'unit'; name the unit of the values"):
-        read(data_dir / "edgecases" / "astropy" / "ascii" / "ipac.dat", mapping)
-
-
-def test_broken_text_of_others_names_the_line(data_dir, tmp_path):
-    mapping = detections_of_any(tmp_path, "text", "test2", "test3")
-    with pytest.raises(DataError, match=r"bad\.txt: line \d+ has 5 fields, not 4"):
-        read(data_dir / "edgecases" / "astropy" / "ascii" / "bad.txt", mapping)
-
-
-def test_service_error_inside_a_votable_is_shown(data_dir, tmp_path):
-    mapping = detections_of_any(tmp_path, "votable", "ra", "dec")
-    with pytest.raises(DataError, match=r"the document holds no table|answered with an error"):
-        read(data_dir / "edgecases" / "astropy" / "votable" / "irsa-nph-error.xml", mapping)
+@pytest.mark.parametrize(
+    ("name", "form", "columns", "message"),
+    [
+        ("ascii/ipac.dat", "ascii.ipac", ("ra", "dec"), "column 'ra': unknown unit 'unit'; name the unit"),
+        ("ascii/bad.txt", "text", ("test2", "test3"), r"bad\.txt: line \d+ has 5 fields, not 4"),
+        ("votable/irsa-nph-error.xml", "votable", ("ra", "dec"), "the document holds no table|answered with an error"),
+    ],
+)
+def test_odd_file_of_others_says_what_is_wrong(data_dir, tmp_path, name, form, columns, message):
+    mapping = detections_of_any(tmp_path, form, *columns)
+    with pytest.raises(DataError, match=message):
+        read(data_dir / "edgecases" / "astropy" / name, mapping)
 
 
 def test_fpacked_table_is_read_as_its_plain_twin(data_dir, tmp_path):

@@ -88,6 +88,68 @@ def test_stump_of_a_file_is_an_error_that_names_it(tmp_path: Path, content: byte
         read(tmp_path / "t.gz", any_mapping(tmp_path))
 
 
+NAMED = {"fits": "fits", "votable": "votable", "ascii.ecsv": "ecsv", "ascii.ipac": "ascii.ipac", "ascii.csv": "text"}
+
+
+@pytest.mark.parametrize("end", [end for end in PACKED if end])
+@pytest.mark.parametrize("form", NAMED)
+def test_compressed_file_that_was_cut_is_an_error_that_names_it(tmp_path: Path, form: str, end: str) -> None:
+    table().write(tmp_path / "plain", format=form)
+    whole = PACKED[end]((tmp_path / "plain").read_bytes())
+    for size in (len(whole) // 2, len(whole) - 3):
+        (tmp_path / "cut").write_bytes(whole[:size])
+        for given in ("any", NAMED[form]):
+            with pytest.raises(DataError, match=r"/cut: the file is damaged or ends early"):
+                read(tmp_path / "cut", any_mapping(tmp_path, form=given))
+
+
+@pytest.mark.parametrize("end", [end for end in PACKED if end])
+@pytest.mark.parametrize("form", ["fits", "ascii.csv"])
+def test_damaged_byte_of_a_compressed_file_is_an_error_that_names_it(tmp_path: Path, form: str, end: str) -> None:
+    """Its sum is at the end: whoever stops at the last row of a FITS table never compares it."""
+    n, rng = 2000, np.random.default_rng(3)
+    rows = {"id": np.arange(n), "ra": rng.uniform(0, 360, n), "dec": rng.uniform(-90, 90, n), "mag": np.zeros(n)}
+    Table(rows).write(tmp_path / "plain", format=form)
+    packed = bytearray(PACKED[end]((tmp_path / "plain").read_bytes()))
+    packed[len(packed) // 2] ^= 0x10
+    (tmp_path / "bad").write_bytes(packed)
+    with pytest.raises(DataError, match=r"/bad: the file is damaged or ends early"):
+        read(tmp_path / "bad", any_mapping(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(b"\x1f\x9d\x90", "compress"), (b"PK\x03\x04\x14", "zip"), (b"\x28\xb5\x2f\xfd\x20", "zstd"),
+     (b"\x04\x22\x4d\x18\x60", "lz4")],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["any", *NAMED.values()])
+def test_what_is_not_expanded_is_called_by_its_name(tmp_path: Path, head: bytes, name: str, form: str) -> None:
+    (tmp_path / "t.csv").write_bytes(head + bytes(100))
+    with pytest.raises(DataError, match=rf"t\.csv: it is compressed by {name}; expand it, or compress it by gzip"):
+        read(tmp_path / "t.csv", any_mapping(tmp_path, form=form))
+
+
+def test_server_that_expanded_a_file_and_kept_its_name_does_no_harm(tmp_path: Path) -> None:
+    table().write(tmp_path / "t.csv.gz", format="ascii.csv")
+    found = joined(read(tmp_path / "t.csv.gz", any_mapping(tmp_path, form="text")))
+    assert found["inst_mag"].to_pylist() == [-7.25, -8.5]
+
+
+def test_compressed_file_of_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(DataError, match=r"t\.gz: no line names the columns"):
+        read(tmp_path / "t.gz", any_mapping(tmp_path))
+
+
+def test_error_of_a_compressed_fits_file_speaks_of_the_file_itself(tmp_path: Path) -> None:
+    table().write(tmp_path / "plain", format="fits")
+    whole = (tmp_path / "plain").read_bytes()
+    (tmp_path / "t.fits.gz").write_bytes(gzip.compress(whole[: 2 * 2880 + 40]))
+    with pytest.raises(DataError, match=r"t\.fits\.gz") as caught:
+        read(tmp_path / "t.fits.gz", any_mapping(tmp_path))
+    assert "tmp" not in str(caught.value).replace(str(tmp_path), "")
+
+
 @pytest.mark.parametrize("form", ["fits", "votable", "ascii.ecsv", "ascii.csv"])
 def test_column_is_found_whatever_the_case_of_its_name_and_keeps_its_unit(tmp_path: Path, form: str) -> None:
     wanted = table()

@@ -41,7 +41,7 @@ def cases(scene: Scene) -> Iterator[Case]:
         {OURS: lambda: _ingest(scene), COPY: lambda: _copy(scene)},
         goal="1.2 x", peer_does="reads the same rows and writes the same columns; nothing else", repeat=1,
     )  # fmt: skip
-    linked = _linked(scene)
+    linked = linked_copy(scene, scene.db, "linked.sky")
     fresh = iter(scene.exposures[-HELD_BACK:])
     rounds = HELD_BACK // 2 - 1
     yield Case(
@@ -119,11 +119,11 @@ def _detections(scene: Scene, request: ReadRequest, schema: pa.Schema) -> Iterat
             yield from pa.table(columns, schema=schema).to_batches()
 
 
-def _linked(scene: Scene) -> Database:
+def linked_copy(scene: Scene, db: Database, name: str) -> Database:
     """Return a database with the same content: its immutable files are linked, its catalog is copied."""
-    target = scene.folder / "linked.sky"
+    target = scene.folder / name
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(scene.db.root, target, copy_function=_link_or_copy)
+    shutil.copytree(db.root, target, copy_function=_link_or_copy)
     return database.open(target)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from skydb.errors import UsageError
 
-from . import building, many_cells, queries, tasks
+from . import associating, building, many_cells, merging, queries, tasks
 from .case import OURS, Case, Figure, measure
 from .scene import Scene, machine
 
-GROUPS = {module.GROUP: module for module in (building, queries, many_cells, tasks)}
+GROUPS = {module.GROUP: module for module in (building, associating, merging, queries, many_cells, tasks)}
 """The modules that make the cases (`cases`), by group; their `NAMES` are known before anything is prepared."""
 
 RESULTS = "bench.json"

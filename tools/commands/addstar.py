@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +15,7 @@ from ..output import cluster_option, emit, json_option, steps, workers_option
 
 if TYPE_CHECKING:
     from skydb.ingest.report import AddstarReport
+    from skydb.ingest.watch import Watched
 
 
 @click.command(
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--defer", is_flag=True, help="Leave the refresh of means to `skydb refresh`.")
 @click.option("--dry-run", is_flag=True, help="Say what would become of the files, and store nothing.")
 @click.option("--quarantine", type=click.Path(), metavar="FOLDER",
-              help="Move files that cannot be read there, each with the reason beside it.")  # fmt: skip
+              help="Move files that are damaged there, each with the reason beside it.")  # fmt: skip
 @click.option("--watch", "watching", is_flag=True,
               help="FILES is a folder: ingest what is there and what appears in it, until interrupted.")  # fmt: skip
 @click.option("--pattern", default="*", show_default=True, metavar="GLOB",
@@ -65,12 +66,14 @@ def command(
     """Ingest FILES into DB: associate detections with objects, store measurements and images, refresh means.
 
     A file that was ingested before is recognised by its content and changes nothing. A file that cannot be read is
-    reported and the others go on; the exit code is then 3, or 2 if no more is wrong than that files are not there. With
-    --json, `complete` says whether the database holds every file now. @LIST stands for the files that a text file
-    names, one in each line. With --watch there is a report, or a JSON object, for every round that found files.
+    reported and the others go on; the exit code is then 3, 2 if no more is wrong than that files are not there, or 4
+    if one may be complete later. With --json, `complete` says whether the database holds every file now. @LIST stands
+    for the files that a text file names, one in each line. With --watch there is a report, or a JSON object, for every
+    round that found files.
     """
     from skydb.ingest.addstar import addstar
     from skydb.ingest.readers.interface import DetectionFilter
+    from skydb.ingest.watch import watch
 
     if mapping and survey:
         raise click.UsageError("give --mapping or --survey, not both")
@@ -92,38 +95,40 @@ def command(
         emit(report.as_dict() if as_json else report.text(), as_json=as_json)
 
     if watching:
-        _watch(Path(files[0]), ingest, show, pattern, every)
+        apart = [Path(db), *([Path(quarantine)] if quarantine else [])]
+        rounds = watch(Path(files[0]), ingest, pattern=pattern, apart=apart, every_seconds=every)
+        click.echo(f"watching {files[0]} for {pattern}; Ctrl-C ends it", err=True)
+        _show_rounds(rounds, show, every)
     report = ingest(_listed(files))
     show(report)
     return report.exit_code
 
 
 def _listed(files: Sequence[str]) -> list[str]:
-    """Return the files that are named, and those that lists (@FILE) name, a path in each line."""
-    found = []
-    for name in files:
-        if not name.startswith("@"):
-            found.append(name)
-            continue
-        try:
-            lines = Path(name[1:]).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the list cannot be read: {error}", name[1:], "give a text file of paths") from error
-        found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    """Return the files that are named, and those that lists (@FILE) name."""
+    return [file for name in files for file in (_in_list(Path(name[1:])) if name.startswith("@") else [name])]
+
+
+def _in_list(path: Path) -> list[str]:
+    """Return the files that a list names, a path in each line that is not empty and no comment (#)."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the list cannot be read: {error}", str(path), "give a text file of paths") from error
+    lines = [line.strip() for line in text.split("\n")]
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise UsageError("the list names no files", str(path), "write a path in each line")
     return found
 
 
-def _watch(
-    folder: Path, ingest: Callable[[Sequence[str]], AddstarReport], show: Callable[[AddstarReport], None], pattern: str,
-    every: float,
-) -> NoReturn:  # fmt: skip
-    """Ingest what appears in a folder and show the report of every round, until interrupted."""
-    from skydb.ingest.watch import watch
-
-    click.echo(f"watching {folder} for {pattern}; Ctrl-C ends it", err=True)
-    for done in watch(folder, ingest, pattern=pattern, every_seconds=every):
-        if done.report is None:
+def _show_rounds(rounds: Iterator[Watched], show: Callable[[AddstarReport], None], every: float) -> NoReturn:
+    """Show what every round of a watch did, until interrupted."""
+    for done in rounds:
+        for problem in done.refused:
+            click.echo(f"left where it is: {problem}", err=True)
+        if done.busy:
             click.echo(f"tried again in {every:g} s: {done.busy}", err=True)
-        else:
+        if done.report is not None:
             show(done.report)
     raise AssertionError("a watch has no end")

@@ -1,13 +1,11 @@
-"""A DVO database as one input: the reader, and the digest that tells whether it was ingested before."""
+"""A DVO database as one input: the reader, and what of its folder is read."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from skydb.store.files import digest_of
-
+from ..contents import Content
 from ..fits_tables import reading
 from ..interface import Chunk, ReadRequest
 from .blocks import DvoMeasurements
@@ -41,18 +39,15 @@ class DvoReader:
         with reading(path):
             return DvoImages(path).first_start()
 
+    def content(self, path: Path) -> Content:
+        """Return what is read of a DVO database: its images and its measurements.
 
-def digest_of_database(catdir: Path) -> tuple[str, int]:
-    """Return the digest and the bytes of what is read of a DVO database: its images and its measurements.
-
-    Raises
-    ------
-    DataError
-        A table is missing or damaged.
-    """
-    with reading(catdir):
-        files = {"images": catdir / IMAGE_TABLE}
-        files |= {tables.region.name: tables.measures for tables in region_tables(catdir)}
-        digests = [f"{name} {digest_of(path)}" for name, path in files.items()]
-        size = sum(path.stat().st_size for path in files.values())
-    return hashlib.blake2b("\n".join(digests).encode(), digest_size=16).hexdigest(), size
+        Raises
+        ------
+        DataError
+            A table is missing or damaged.
+        """
+        with reading(path):
+            files = {"images": path / IMAGE_TABLE}
+            files |= {tables.region.name: tables.measures for tables in region_tables(path)}
+            return Content.of(path, tuple(files.values()), tuple(files))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skydb.errors import clear_disk_errors
 
 Keys = NDArray[np.uint64]
 BUCKETS = 64
@@ -38,11 +40,13 @@ class Repeats:
             files = [stack.enter_context(TemporaryFile()) for _ in range(BUCKETS)]
             for keys in blocks:
                 bucket = (keys >> np.uint64(32)) % np.uint64(BUCKETS)
-                for number in np.unique(bucket).tolist():
-                    files[number].write(keys[bucket == number].tobytes())
+                with clear_disk_errors(gettempdir()):
+                    for number in np.unique(bucket).tolist():
+                        files[number].write(keys[bucket == number].tobytes())
             found = [np.empty(0, dtype=np.uint64)]
             for file in files:
-                file.seek(0)
+                with clear_disk_errors(gettempdir()):  # what is buffered is written now
+                    file.seek(0)
                 keys = np.sort(np.frombuffer(file.read(), dtype=np.uint64))
                 found.append(np.unique(keys[1:][keys[1:] == keys[:-1]]))
         return cls(np.sort(np.concatenate(found)))
