@@ -54,7 +54,8 @@ def with_motions(
     pixels
         Pixels (N,) of order `routing.PLAN_ORDER` that hold new rows, ascending.
     """
-    bound, span = stored_bound(task.snapshot.root), _span_of(task.spills)
+    bound = stored_bound(task.snapshot.root)
+    span = _span_of(task.spills) if bound is not None else None
     if bound is None or span is None:
         return task, reach
     moving = replace(task, images=replace(task.images, span=span))
@@ -124,5 +125,6 @@ def with_cells_of(snapshot: Snapshot, cells: Sequence[Cell], object_id: np.ndarr
     """Return cells with those in which some objects were founded, in sky order."""
     live = snapshot.cells()
     at = np.unique(np.searchsorted(live.hi, object_id, side="right"))
+    at = at[at < len(live)]
     every = {c.key: c for c in (*(live[i] for i in at.tolist()), *cells)}
     return tuple(sorted(every.values(), key=lambda c: c.lo))

@@ -1,7 +1,7 @@
 """Second half of an ingest: a batch that has been read is linked, written and committed on top of one snapshot.
 
-Order the images (`batch`) → plan cells (`reach`) → link cell by cell, then what crosses borders (`linking`) → write
-cell by cell (`writing`) → commit.
+Order the images (`batch`) → plan cells (`reach`) → find objects that move into others (`roaming`) → link cell by cell,
+then what crosses borders (`linking`) → write cell by cell (`writing`) → commit.
 """
 
 from __future__ import annotations

@@ -503,7 +503,8 @@ def answers(db: Any, sql: str) -> list[tuple[Any, ...]]:
 
 def test_surveys_meet_in_one_database_and_answer_by_band(tmp_path: Path) -> None:
     db = new_database(tmp_path / "sky.sky")
-    pq.write_table(pa.table(gaia(ra=[10.684737, 50.0], dec=[41.269035, 0.0])), tmp_path / "gaia.parquet")
+    still = {"pmra": [-5.0, None], "pmdec": [3.0, None]}
+    pq.write_table(pa.table(gaia(ra=[10.684737, 50.0], dec=[41.269035, 0.0], **still)), tmp_path / "gaia.parquet")
     for name, path in (("gaia_dr3", tmp_path / "gaia.parquet"), ("2mass_psc", tmass_file(tmp_path))):
         report = skydb.addstar(db, path, mapping=name, workers=1)
         assert (report.n_ingested, report.n_failed) == (1, 0)
