@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.calibration.columns import int_column
+from skydb.checks.keys import among
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.declaration import KEYS
 from skydb.schema.model import Table
@@ -28,6 +29,7 @@ from ..spill import FILE, PIXEL, Spill, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
 from .spilling import COUNT, FIRST, Spilled
 from .strays import spill_strays
+from .tally import Tally, by_value, rows_by_file
 
 SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
 """Of an object: the number of its spill, its id here, and whether it is a new one."""
@@ -37,12 +39,15 @@ SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
 class MergeTask:
     """What every cell's task shares: what to write where, the spills, and the database from which they come.
 
-    `write` has the spills of measurements.
+    `write` has the spills of measurements. Objects that match none here stay out, if `only_matches`. `several` is a
+    mapped file: the images (ascending) of files whose rows make several measurements, and numbers of the files.
     """
 
     write: WriteTask
     spilled: Spilled
     source_id: str
+    several: Path
+    only_matches: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class MergedCell:
     new: np.ndarray
     database: tuple[str, ...]
     founders: np.ndarray
-    n_measurements: int
+    tally: Tally
     n_matched: int
     n_new: int
     declared: dict[str, int]
@@ -73,8 +78,12 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     objects, away = _objects_of(rows, _retired(work.cell, task), task)
     founds = objects.column(FOUNDS).to_numpy()
     raw = _measurements_of(objects, task)
+    tally = Tally(
+        by_value(int_column(raw, "image_id")), by_value(_images_of(away, task)), rows_by_file(raw, task.several),
+        int((int_column(away, COUNT) > 0).sum()), len(rows),
+    )  # fmt: skip
     seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
-    adds, declared, strays = _declared_files(work.cell, objects, away, raw, task)
+    adds, declared, strays = _declared_files(work.cell, objects, np.sort(int_column(away, "object_id")), raw, task)
     written = None
     if raw.num_rows:
         written = store_rows_of_cell(work.cell, raw, seeds, task=task.write)
@@ -83,7 +92,7 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
         written = WrittenCell(work.cell, tuple(adds), ())
     old, new, database = _aliases_of(objects, task)
     return MergedCell(
-        written, old, new, database, int_column(seeds, "founder_image_id"), raw.num_rows, int((~founds).sum()),
+        written, old, new, database, int_column(seeds, "founder_image_id"), tally, int((~founds).sum()),
         seeds.num_rows, declared, strays,
     )  # fmt: skip
 
@@ -95,10 +104,10 @@ def _retired(cell: Cell, task: MergeTask) -> np.ndarray:
     return np.sort(int_column(gone, "object_id"))
 
 
-def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[pa.Table, np.ndarray]:
-    """Return the objects with their ids here, and the ids there of those that stay away.
+def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[pa.Table, pa.Table]:
+    """Return the objects with their ids here, and those that stay away.
 
-    They would be new, and bring no measurement. One that has `retired` here is founded again.
+    They would be new, and bring no measurement or are not wanted. One that has `retired` here is founded again.
     """
     rows = replace(rows, founders=rows.founders | is_among(rows.object_id, retired))
     parts, names = [_no_objects()], [*OBJECT_SEEDS.names, FIRST, COUNT]
@@ -109,8 +118,8 @@ def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[p
             part = part.append_column(name, pa.array(values[mine]))
         parts.append(part)
     objects = pa.concat_tables(parts, promote_options="default").combine_chunks()
-    empty = objects.column(FOUNDS).to_numpy() & (int_column(objects, COUNT) == 0)
-    return objects.filter(pa.array(~empty)), np.sort(int_column(objects, "object_id")[empty])
+    away = objects.column(FOUNDS).to_numpy() & (task.only_matches | (int_column(objects, COUNT) == 0))
+    return objects.filter(pa.array(~away)), objects.filter(pa.array(away))
 
 
 def _no_objects() -> pa.Table:
@@ -124,17 +133,29 @@ def _no_objects() -> pa.Table:
 def _measurements_of(objects: pa.Table, task: MergeTask) -> pa.Table:
     """Return the measurements of the objects under their ids here, as `measurements` is sorted."""
     parts = [MEASUREMENTS.empty().replace_schema_metadata()]
-    spill = int_column(objects, SPILL)
-    first, count, ids = (int_column(objects, name) for name in (FIRST, COUNT, NEW_ID))
-    for number in distinct(spill):
-        mine = np.flatnonzero((spill == number) & (count > 0))
-        n, owner = count[mine], np.repeat(ids[mine], count[mine])
-        place = np.repeat(first[mine] - (np.cumsum(n) - n), n) + np.arange(n.sum())
-        rows = open_spill(task.write.spills[int(number)]).drop_columns([PIXEL, FILE]).take(pa.array(place))
+    for spill, place, owner in _places(objects, task):
+        rows = open_spill(spill).drop_columns([PIXEL, FILE]).take(pa.array(place))
         parts.append(rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(owner)))
     raw = pa.concat_tables(parts, promote_options="default")
     keys = [raw.column(name).to_numpy() for name in reversed(MEASUREMENTS.sort)]
     return MEASUREMENTS.conform(raw.take(pa.array(np.lexsort(keys))))
+
+
+def _images_of(objects: pa.Table, task: MergeTask) -> np.ndarray:
+    """Return the images of all measurements of some objects."""
+    parts = [open_spill(s).column("image_id").take(pa.array(place)) for s, place, _ in _places(objects, task)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *(part.to_numpy() for part in parts)])
+
+
+def _places(objects: pa.Table, task: MergeTask) -> Iterator[tuple[Spill, np.ndarray, np.ndarray]]:
+    """Yield the spills of measurements, and of the objects' own which rows they are, and the ids that these get."""
+    spill = int_column(objects, SPILL)
+    first, count, ids = (int_column(objects, name) for name in (FIRST, COUNT, NEW_ID))
+    for number in distinct(spill):
+        mine = np.flatnonzero((spill == number) & (count > 0))
+        n = count[mine]
+        place = np.repeat(first[mine] - (np.cumsum(n) - n), n) + np.arange(n.sum())
+        yield task.write.spills[int(number)], place, np.repeat(ids[mine], n)
 
 
 def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
@@ -186,7 +207,7 @@ def _declared_files(
 ) -> tuple[list[DataFile], dict[str, int], dict[str, Path]]:
     """Store the declared rows of the objects that are not here yet; spill those about measurements of others.
 
-    `away` (K,) are objects of the source that stay away, ascending: another one here has their measurements.
+    `away` (K,) are objects of the source that stay away, ascending: another one here may have their measurements.
     """
     base, place, files, counts, strays = task.write.snapshot, task.write.place, [], {}, {}
     theirs = int_column(objects, "object_id")
@@ -215,7 +236,7 @@ def _rows_of(spills: Sequence[Spill], ids: np.ndarray, table: Table) -> pa.Table
 
 def _apart(rows: pa.Table, raw: pa.Table, base: Snapshot, cell: Cell) -> tuple[pa.Table, pa.Table]:
     """Return the rows about measurements that come, or that their objects have here already, and the others."""
-    comes = is_among(int_column(rows, "image_id"), distinct(int_column(raw, "image_id")))
+    comes = among(*([int_column(part, name) for name in KEYS["measurement"]] for part in (rows, raw)))
     rest = rows.filter(pa.array(~comes))
     if not rest.num_rows:
         return rows, rest
