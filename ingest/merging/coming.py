@@ -200,8 +200,8 @@ def _new_declarations(source: Snapshot, base: Snapshot) -> tuple[Declaration, ..
 class Came:
     """What came in the end, counted: measurements and founded objects by image, rows by the digest of their file.
 
-    Objects that rows founded there, and that were here, are not counted. `rows` has files whose rows make several
-    measurements; of others the measurements are the rows.
+    Rows that founded an object there, and join another one here, are not founders. `rows` has files whose rows make
+    several measurements; of others the measurements are the rows.
     """
 
     n_measurements: Mapping[int, int]

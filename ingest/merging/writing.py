@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.calibration.columns import int_column
+from skydb.calibration.derive import ImageSources
 from skydb.checks.keys import among
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.declaration import KEYS
@@ -24,6 +25,7 @@ from skydb.store.parquet import sort_rows
 from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
+from ..retired import Retired
 from ..rows.storing import new_rows
 from ..spill import FILE, PIXEL, Spill, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
@@ -55,9 +57,9 @@ class MergedCell:
     """What became of one cell, and what it could not store itself.
 
     `written` is None where nothing changed. `old`, `new` (K,) are ids of objects that have another one here, `database`
-    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are the images that founded the
-    new objects, once for each. `declared` counts rows of declared tables that came; `strays` are spilled rows of them
-    about measurements that are not among those of their objects here.
+    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are the images of measurements
+    that come and founded their objects, new ones and ones that came before them. `declared` counts rows of declared
+    tables that came; `strays` are spilled rows of them about measurements that are not among those of their objects.
     """
 
     written: WrittenCell | None
@@ -75,14 +77,15 @@ class MergedCell:
 def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     """Write the measurements, the seeds and the declared rows of the objects that go to one cell."""
     rows = CellRows.concat([CellRows.load(work.interior), work.border])
-    objects, away = _objects_of(rows, _retired(work.cell, task), task)
+    live, retired = Retired.apart(task.write.snapshot.read_cell("object_seeds", work.cell, list(Retired.COLUMNS)))
+    objects, away = _objects_of(rows, np.sort(retired.object_id), task)
     founds = objects.column(FOUNDS).to_numpy()
     raw = _measurements_of(objects, task)
     tally = Tally(
         by_value(int_column(raw, "image_id")), by_value(_images_of(away, task)), rows_by_file(raw, task.several),
         int((int_column(away, COUNT) > 0).sum()), len(rows),
     )  # fmt: skip
-    seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
+    seeds = _seeds_of(objects.filter(pa.array(founds)), raw, task)
     adds, declared, strays = _declared_files(work.cell, objects, np.sort(int_column(away, "object_id")), raw, task)
     written = None
     if raw.num_rows:
@@ -92,16 +95,15 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
         written = WrittenCell(work.cell, tuple(adds), ())
     old, new, database = _aliases_of(objects, task)
     return MergedCell(
-        written, old, new, database, int_column(seeds, "founder_image_id"), tally, int((~founds).sum()),
-        seeds.num_rows, declared, strays,
+        written, old, new, database, np.concatenate([_founders(seeds, raw), _founders(live, raw)]), tally,
+        int((~founds).sum()), seeds.num_rows, declared, strays,
     )  # fmt: skip
 
 
-def _retired(cell: Cell, task: MergeTask) -> np.ndarray:
-    """Return the objects of a cell that have retired, ascending."""
-    seeds = task.write.snapshot.read_cell("object_seeds", cell, ["object_id", "retired"])
-    gone = seeds.filter(pc.fill_null(seeds.column("retired"), False))
-    return np.sort(int_column(gone, "object_id"))
+def _founders(seeds: pa.Table, raw: pa.Table) -> np.ndarray:
+    """Return the images of measurements that come, once for each object of theirs that they founded."""
+    ids, image, det = (int_column(seeds, name) for name in ("object_id", "founder_image_id", "founder_det_id"))
+    return image[among([ids, image, det], [int_column(raw, name) for name in KEYS["measurement"]])]
 
 
 def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[pa.Table, pa.Table]:
@@ -158,8 +160,12 @@ def _places(objects: pa.Table, task: MergeTask) -> Iterator[tuple[Spill, np.ndar
         yield task.write.spills[int(number)], place, np.repeat(ids[mine], n)
 
 
-def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
-    """Return the seeds of new objects; one whose founding measurement does not come is its first one's from now on."""
+def _seeds_of(objects: pa.Table, raw: pa.Table, task: MergeTask) -> pa.Table:
+    """Return the seeds of new objects.
+
+    One whose founding measurement is another object's here is its first one's from now on. If its image is not here, it
+    stays the founder, as after a deletion: by it a later merge knows the object again.
+    """
     seeds = objects.select(list(OBJECT_SEEDS.names))
     ids, owner = int_column(objects, NEW_ID), int_column(raw, "object_id")
     image, det = (int_column(raw, name) for name in ("image_id", "det_id"))
@@ -167,6 +173,7 @@ def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
     founder = [int_column(seeds, name).copy() for name in ("founder_image_id", "founder_det_id")]
     wanted = zip(ids.tolist(), *(column.tolist() for column in founder), strict=True)
     lost = np.array([key not in held for key in wanted], dtype=bool)
+    lost &= is_among(founder[0], ImageSources.load(task.write.sources).image_id)
     first = np.searchsorted(owner, ids[lost])
     founder[0][lost], founder[1][lost] = image[first], det[first]
     changed = {"object_id": ids, "founder_image_id": founder[0], "founder_det_id": founder[1]}

@@ -88,4 +88,5 @@ def region_text(region: Area) -> str:
 
 
 def _written(shape: str, *numbers: float) -> str:
-    return " ".join([shape, *(f"{number:.15g}" for number in numbers)])
+    """Write numbers in full, 10 and not 10.0."""
+    return " ".join([shape, *(repr(float(number)).removesuffix(".0") for number in numbers)])

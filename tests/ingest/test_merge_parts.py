@@ -142,8 +142,12 @@ def test_parts_make_the_same_objects_as_the_whole_into_an_empty_database(
     source = ingested(tmp_path / "b.sky", pair[1], cell_rows=60)
     ra, dec, radius = middle(source)
     parts = new_database(tmp_path / "parts.sky", cell_rows=40)
-    for region in (f"cone {ra} {dec} {radius}", f"box 40 {ra} -1 1", None):
-        merge(parts, source, region=region, workers=1)
+    steps: list[dict[str, Any]] = [
+        {"region": f"cone {ra} {dec} {radius}", "photcodes": "r"}, {"region": f"box 40 {ra} -1 1"},
+        {"photcodes": "g"}, {},
+    ]  # fmt: skip
+    for options in steps:
+        merge(parts, source, workers=1, **options)
         check_sound(parts)
     assert_same(contents(parts), contents(source))
 
@@ -360,7 +364,7 @@ def test_rows_of_declared_tables_come_with_what_they_are_about(
         here, owners = measured(base) & measured(source), objects_of_measurements(base)
         shapes = {(r["image_id"], r["det_id"]): r["object_id"] for r in all_rows(base, "shapes").to_pylist()}
         assert shapes == {key: owners[key] for key in here}
-        assert fsck(base, deep=True, workers=1).findings == ()
+        assert fsck(base, workers=1).findings == ()
     assert merge(base, source, workers=1).snapshot is None
     assert len(all_rows(base, "starpar")) == len(all_rows(source, "starpar"))
 
@@ -405,7 +409,7 @@ def test_command_takes_all_three_and_the_log_has_them(tmp_path: Path, pair: tupl
     assert (report["n_images"], report["n_new"], set(report["left_out"])) == (2, 0, {"no_match"})
     ran = catalog_table(base.snapshot(), "snapshots")
     (command_line,) = [r["command"] for r in ran.to_pylist() if r["kind"] == "merge"]
-    assert "--photcode g --photcode CAM.r --region 'cone 45 0 0.333333333333333' --only-matches" in command_line
+    assert "--photcode g --photcode CAM.r --region 'cone 45 0 0.3333333333333333' --only-matches" in command_line
     again = CliRunner().invoke(command, [*words, "--only-matches"])
     assert "nothing to bring, of what was asked for" in again.stdout
     assert isinstance(CliRunner().invoke(command, [*words[:2], "--region", "cone 1"]).exception, UsageError)
