@@ -109,7 +109,8 @@ def _read_otherwise(logged: LogEntry, n_images: int, n_rows: int) -> DataError:
     """Return the error of a file that does not bring back what was deleted from it."""
     what = (
         f"{logged.n_deleted_images} images with {logged.n_deleted_measurements} measurements were deleted from it,"
-        f" {n_images} with {n_rows} would come back: it is read otherwise than the images that are left"
+        f" {n_images} with {n_rows} would come back: it is read otherwise than the images that are left, or of these a"
+        " merge brought only a part"
     )
     todo = "give the photcode, mapping and limits of the first time; or delete all of it, then ingest it"
     return DataError(what, logged.file, todo)

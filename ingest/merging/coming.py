@@ -1,7 +1,8 @@
 """What another database has that this one lacks: images with all their measurements, files of the log, declarations.
 
-An image is there or it is not: one that both have keeps the measurements that it has here, and the other's are left
-out. So what the log says of a file's rows stays true, and a second merge brings only images that came since.
+An image that both have keeps the measurements that it has here, and the other's are left out; but one that an earlier
+merge brought in part is completed (`in_part`). What of a file's rows is not here, the log counts as deleted: so what it
+says stays true, and a second merge brings only what came since.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from skydb.calibration.apply import ImageTerms
+from skydb.calibration.mapped import save_mapped
 from skydb.errors import DataError
 from skydb.kernels.distinct import is_among
 from skydb.schema.declaration import declaration_text
@@ -22,6 +26,9 @@ from skydb.store.changes import Declaration, ImageKey, LogEntry
 from skydb.store.history import digests_of_images, every_entry, logged_files
 from skydb.store.snapshot import Snapshot
 
+from .in_part import InPart, images_in_part, reads_alike
+from .selection import Selection
+
 
 @dataclass(frozen=True)
 class Coming:
@@ -29,7 +36,8 @@ class Coming:
 
     `images`, `images_cal`, `exposures` are rows of the tables, `digest` says by image which file brought it, `log` has
     the source's entries of all files that come whole or in part, by digest, `there` the base's of those that it has.
-    `known_images` counts the source's images that the base has already.
+    `known_images` counts the source's images that the base has already; of `in_part` it lacks measurements. The images
+    `left_out` (ascending) come not, by their photcodes.
     """
 
     source: Snapshot
@@ -44,12 +52,19 @@ class Coming:
     log: dict[str, LogEntry]
     there: dict[str, LogEntry]
     known_images: int
+    in_part: InPart
+    left_out: np.ndarray
 
     @property
     def ids(self) -> np.ndarray:
         """The ids of the images that come, ascending."""
         ids: np.ndarray = np.sort(self.images.column("image_id").to_numpy())
         return ids
+
+    def terms(self) -> ImageTerms:
+        """Return what the measurements that come need of their images: of one in part, what the base has."""
+        more = self.in_part
+        return ImageTerms.of(_both(self.images, more.images), _both(self.images_cal, more.images_cal))
 
     @property
     def brings_photcodes(self) -> bool:
@@ -59,7 +74,27 @@ class Coming:
     @property
     def is_nothing(self) -> bool:
         """Whether nothing is to come, rows of declared tables aside."""
-        return not (self.images.num_rows or self.log or self.declarations or self.brings_photcodes)
+        brings = self.images.num_rows or self.in_part.digest or self.log or self.declarations
+        return not (brings or self.brings_photcodes)
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """The digests of files whose rows make several measurements, or none."""
+        return tuple(sorted(d for d, entry in self.log.items() if entry.n_images and _makes_several(entry)))
+
+    def save_several(self, folder: Path) -> Path:
+        """Write the images of those files, ascending, with the files' numbers, where worker processes map them."""
+        number = {digest: n for n, digest in enumerate(self.several)}
+        images = sorted((i, number[d]) for i, d in (self.digest | self.in_part.digest).items() if d in number)
+        path = folder / f"several-{self.base.id}.arrow"
+        ids, files = (np.array([pair[n] for pair in images], dtype=np.int64) for n in range(2))
+        save_mapped(path, {"image_id": ids, "file": files})
+        return path
+
+    def counts(self) -> dict[int, int]:
+        """Return how many measurements the source has of the images that are to come, where it has a count."""
+        rows = self.images_cal.select(["image_id", "n_measurements"]).drop_null()
+        return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
     def keys(self) -> tuple[ImageKey, ...]:
         """Return the entries of the index of images."""
@@ -67,30 +102,52 @@ class Coming:
         rows = zip(*columns, strict=True)
         return tuple(ImageKey(image, key, exposure, self.digest[image]) for image, key, exposure in rows)
 
+    def that_came(self, n_measurements: Mapping[int, int], *, cut: bool) -> Coming:
+        """Return what is left of it when measurements of these images came; of a `cut` one, no image without any."""
+        ids = self.images.column("image_id")
+        came = pa.array([image for image in ids.to_pylist() if not cut or image in n_measurements], pa.int64())
+        images, solutions = (t.filter(pc.is_in(t.column("image_id"), came)) for t in (self.images, self.images_cal))
+        exposures = self.exposures.filter(pc.is_in(self.exposures["exposure_id"], pc.unique(images["exposure_id"])))
+        digest, in_part = {image: self.digest[image] for image in came.to_pylist()}, self.in_part.of(n_measurements)
+        files = {*digest.values(), *in_part.digest.values()}
+        log = {d: entry for d, entry in self.log.items() if d in files or not entry.n_images}
+        there = {d: entry for d, entry in self.there.items() if d in log}
+        return replace(
+            self, images=images, images_cal=solutions, exposures=exposures, digest=digest, log=log, there=there,
+            in_part=in_part,
+        )  # fmt: skip
 
-def coming_from(source: Snapshot, base: Snapshot) -> Coming:
+
+def _both(first: pa.Table, second: pa.Table) -> pa.Table:
+    return pa.concat_tables([t.replace_schema_metadata() for t in (first, second)], promote_options="permissive")
+
+
+def coming_from(source: Snapshot, base: Snapshot, selection: Selection) -> Coming:
     """Return what a source brings to a base.
 
     Raises
     ------
+    UsageError
+        No such photcode; or only some of a survey's.
     DataError
         A photcode or a declared table is another in both, or a file was read otherwise here and there.
     """
     images = source.read_global("images")
-    ids = images.column("image_id").to_numpy()
+    ids, chosen = images.column("image_id").to_numpy(), selection.of_images(source, images)
     known = np.array(sorted(digests_of_images(base, ids.tolist())), dtype=np.int64)
-    new = pa.array(~is_among(ids, known))
-    images = images.filter(new)
+    new = ~is_among(ids, known)
+    in_part = images_in_part(source, base, ids[chosen & ~new])
+    images = images.filter(pa.array(new & chosen))
     digest = digests_of_images(source, images.column("image_id").to_pylist())
     solutions = source.read_global("images_cal")
     solutions = solutions.filter(pc.is_in(solutions.column("image_id"), images.column("image_id").combine_chunks()))
-    log, there = _log_of(source, base, set(digest.values()))
+    log, there = _log_of(source, base, {*digest.values(), *in_part.digest.values()})
     _check_read_alike(log, there)
     photcodes, base_photcodes = (Photcodes.from_arrow(s.read_global("photcodes")) for s in (source, base))
     return Coming(
         source, base, images, _with_own_components(solutions, base), _new_exposures(source, base, images),
         base_photcodes.merge(photcodes), base_photcodes, _new_declarations(source, base), digest, log, there,
-        len(known),
+        len(known), in_part, np.sort(ids[new & ~chosen]),
     )  # fmt: skip
 
 
@@ -115,9 +172,7 @@ def _log_of(source: Snapshot, base: Snapshot, digests: set[str]) -> tuple[dict[s
 def _check_read_alike(log: Mapping[str, LogEntry], there: Mapping[str, LogEntry]) -> None:
     """Refuse images of a file of which the base has others, if it was read otherwise there."""
     for name, entry in there.items():
-        theirs = log[name]
-        same = (entry.n_images, entry.n_in, entry.n_rejected, entry.n_measurements)
-        if same != (theirs.n_images, theirs.n_in, theirs.n_rejected, theirs.n_measurements):
+        if not reads_alike(log[name], entry):
             what = "some of its images were deleted here, and the other database read it otherwise"
             raise DataError(what, entry.file, "delete all of it in one of the two databases, then merge")
 
@@ -141,36 +196,58 @@ def _new_declarations(source: Snapshot, base: Snapshot) -> tuple[Declaration, ..
     )  # fmt: skip
 
 
-def log_after(
-    coming: Coming, n_measurements: Mapping[int, int], founded: Mapping[int, int]
-) -> tuple[tuple[LogEntry, ...], tuple[str, ...]]:
-    """Return the entries of the log as they are after the merge, and the digests of those that end.
+@dataclass(frozen=True)
+class Came:
+    """What came in the end, counted: measurements and founded objects by image, rows by the digest of their file.
 
-    Parameters
-    ----------
-    n_measurements
-        How many measurements come of each image.
-    founded
-        How many objects each image founds here: rows of it that did so there have matched here.
+    Rows that founded an object there, and join another one here, are not founders. `rows` has files whose rows make
+    several measurements; of others the measurements are the rows.
     """
-    images, rows, new = Counter(coming.digest.values()), Counter[str](), Counter[str]()
-    for image, digest in coming.digest.items():
-        rows[digest] += n_measurements.get(image, 0)
-        new[digest] += founded.get(image, 0)
+
+    n_measurements: Mapping[int, int]
+    founded: Mapping[int, int]
+    rows: Mapping[str, int]
+
+
+def log_after(coming: Coming, came: Came) -> tuple[tuple[LogEntry, ...], tuple[str, ...]]:
+    """Return the entries of the log as they are after the merge, and the digests of those that end."""
+    images, rows, new, more = Counter(coming.digest.values()), Counter[str](), Counter[str](), Counter[str]()
+    for image, digest in (coming.digest | coming.in_part.digest).items():
+        rows[digest] += came.n_measurements.get(image, 0)
+        (more if image in coming.in_part.digest else new)[digest] += came.founded.get(image, 0)
     entries = []
     for digest, theirs in coming.log.items():
         entry = coming.there.get(digest)
-        if entry is None:
-            kept = theirs.n_matched + theirs.n_new
-            moved = replace(theirs, n_new=new[digest], n_matched=kept - new[digest]) if images[digest] else theirs
-            entries.append(_with_deleted(moved, theirs.n_images - images[digest], theirs.n_measurements - rows[digest]))
-        else:
-            left = entry.n_deleted_images - images[digest], entry.n_deleted_measurements - rows[digest]
-            entries.append(_with_deleted(entry, *left))
+        before = _nothing_here(theirs, new[digest] + more[digest]) if entry is None else _founding(entry, more[digest])
+        entries.append(_with(before, images[digest], rows[digest], came.rows.get(digest, rows[digest])))
     return tuple(entries), tuple(coming.there)
 
 
-def _with_deleted(entry: LogEntry, n_images: int, n_measurements: int) -> LogEntry:
-    """Return a file's entry with so many of its images and measurements not here."""
-    rows = 0 if not n_images else entry.n_matched + entry.n_new if n_images == entry.n_images else n_measurements
-    return replace(entry, n_deleted=rows, n_deleted_measurements=n_measurements, n_deleted_images=n_images)
+def _makes_several(entry: LogEntry) -> bool:
+    """Say whether a file's rows make more than one measurement each, or less."""
+    return entry.n_measurements != entry.n_matched + entry.n_new
+
+
+def _nothing_here(theirs: LogEntry, n_new: int) -> LogEntry:
+    """Return the entry of a file of which nothing is here yet, and of whose rows so many are to found objects."""
+    kept = theirs.n_matched + theirs.n_new
+    if not theirs.n_images:
+        return replace(theirs, n_deleted_measurements=theirs.n_measurements)
+    return replace(
+        theirs, n_new=n_new, n_matched=kept - n_new, n_deleted=kept,
+        n_deleted_images=theirs.n_images, n_deleted_measurements=theirs.n_measurements,
+    )  # fmt: skip
+
+
+def _founding(entry: LogEntry, n_new: int) -> LogEntry:
+    """Return a file's entry when rows of it that were left out found so many objects."""
+    n_new = min(n_new, entry.n_matched)
+    return replace(entry, n_new=entry.n_new + n_new, n_matched=entry.n_matched - n_new)
+
+
+def _with(entry: LogEntry, n_images: int, n_measurements: int, n_rows: int) -> LogEntry:
+    """Return a file's entry when so many of its images, measurements and rows came that were not here."""
+    images, measurements = entry.n_deleted_images - n_images, entry.n_deleted_measurements - n_measurements
+    whole = not images and not measurements
+    rows = 0 if whole else min(max(entry.n_deleted - n_rows, 0), entry.n_matched + entry.n_new)
+    return replace(entry, n_deleted=rows, n_deleted_measurements=measurements, n_deleted_images=images)

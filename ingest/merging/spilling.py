@@ -20,6 +20,7 @@ from skydb.kernels.distinct import is_among
 from skydb.schema.tables import MEASUREMENTS, OBJECT_SEEDS
 from skydb.sky.epochs import mjd_of_epoch
 from skydb.sky.partition import pixel_of
+from skydb.sky.region_text import Area
 from skydb.store.cells import Cell
 from skydb.store.layout import new_name
 from skydb.store.parquet import read_file
@@ -28,6 +29,7 @@ from skydb.store.snapshot import Snapshot
 from ..retired import Retired
 from ..routing import PLAN_ORDER, counts_by_pixel
 from ..spill import Spill, write_spill
+from .in_part import images_in_file, not_held
 
 FIRST, COUNT = "_first", "_count"
 """Of an object: the first of its rows in the spill of measurements with the same number, and how many there are."""
@@ -35,11 +37,17 @@ FIRST, COUNT = "_first", "_count"
 
 @dataclass(frozen=True)
 class SpillTask:
-    """What every cell's task shares: the source, where to spill, the ids of the images that come (a mapped file)."""
+    """What every cell's task shares: the source, where to spill, the images of which measurements come (a mapped file).
+
+    The file has their ids, ascending, and which of them the base has in part: of these come the measurements that are
+    not `held`. Objects outside the region stay out.
+    """
 
     source: Snapshot
     folder: Path
     images: Path
+    held: tuple[Spill, ...] = ()
+    region: Area | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,13 @@ class Spilled:
 
 
 def spill_cell(cell: Cell, *, task: SpillTask) -> Spilled:
-    """Spill what a cell of the source brings: all its living objects, with those of their rows that are new."""
-    source, images = task.source, load_mapped(task.images)["image_id"]
+    """Spill what a cell of the source brings: its objects in the region, with those of their rows that are new."""
+    source = task.source
     seeds, _ = Retired.apart(source.read_cell("object_seeds", cell, list(OBJECT_SEEDS.names)))
-    rows = _coming_rows(source, cell, images)
+    if task.region is not None:
+        ra, dec = (float_column(seeds, name) for name in ("assoc_ra", "assoc_dec"))
+        seeds = seeds.filter(pa.array(task.region.contains(ra, dec)))
+    rows = _rows_of_objects(cell, seeds, task)
     objects = _with_rows(seeds, int_column(rows, "object_id"))
     at = pixel_of(float_column(objects, "assoc_ra"), float_column(objects, "assoc_dec"))
     names, counts = np.unique(int_column(rows, "image_id"), return_counts=True)
@@ -104,10 +115,19 @@ def _spill(rows: pa.Table, pixels: np.ndarray, folder: Path) -> Spill:
     return write_spill(path, rows, pixels, np.zeros(len(pixels), dtype=np.int32))
 
 
-def _coming_rows(source: Snapshot, cell: Cell, images: np.ndarray) -> pa.Table:
+def _rows_of_objects(cell: Cell, seeds: pa.Table, task: SpillTask) -> pa.Table:
+    """Return the raw measurements of a cell that come, of the objects that do, as `measurements` is sorted."""
+    rows = _coming_rows(task.source, cell if seeds.num_rows else None, load_mapped(task.images)["image_id"])
+    if task.region is not None:
+        rows = rows.filter(pa.array(is_among(int_column(rows, "object_id"), np.sort(int_column(seeds, "object_id")))))
+    in_part = images_in_file(task.images)
+    return rows.filter(pa.array(not_held(rows, in_part, task.held))) if len(in_part) else rows
+
+
+def _coming_rows(source: Snapshot, cell: Cell | None, images: np.ndarray) -> pa.Table:
     """Return the raw measurements of a cell that are of some images (ascending), as `measurements` is sorted."""
     parts = [MEASUREMENTS.empty().replace_schema_metadata()]
-    for file in source.files("measurements", cell):
+    for file in source.files("measurements", cell) if cell is not None else []:
         stored = source.stored(file)
         comes = is_among(int_column(read_file(stored, ["image_id"]), "image_id"), images)
         if comes.any():

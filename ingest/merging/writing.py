@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skydb.calibration.columns import int_column, order_of_measurements
+from skydb.calibration.derive import ImageSources
+from skydb.checks.keys import among
 from skydb.kernels.distinct import distinct, is_among
 from skydb.schema.declaration import KEYS
 from skydb.schema.model import Table
@@ -23,11 +25,13 @@ from skydb.store.parquet import sort_rows
 from skydb.store.scratch import Scratch
 from skydb.store.snapshot import Snapshot
 
+from ..retired import Retired
 from ..rows.storing import new_rows
 from ..spill import FILE, PIXEL, Spill, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
 from .spilling import COUNT, FIRST, Spilled
 from .strays import spill_strays
+from .tally import Tally, by_value, rows_by_file
 
 SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
 """Of an object: the number of its spill, its id here, and whether it is a new one."""
@@ -37,12 +41,15 @@ SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
 class MergeTask:
     """What every cell's task shares: what to write where, the spills, and the database from which they come.
 
-    `write` has the spills of measurements.
+    `write` has the spills of measurements. Objects that match none here stay out, if `only_matches`. `several` is a
+    mapped file: the images (ascending) of files whose rows make several measurements, and numbers of the files.
     """
 
     write: WriteTask
     spilled: Spilled
     source_id: str
+    several: Path
+    only_matches: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,9 @@ class MergedCell:
     """What became of one cell, and what it could not store itself.
 
     `written` is None where nothing changed. `old`, `new` (K,) are ids of objects that have another one here, `database`
-    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are the images that founded the
-    new objects, once for each. `declared` counts rows of declared tables that came; `strays` are spilled rows of them
-    about measurements that are not among those of their objects here.
+    (K,) the databases that gave them: they lie where the old ids do. `founders` (M,) are the images of measurements
+    that come and founded their objects, new ones and ones that came before them. `declared` counts rows of declared
+    tables that came; `strays` are spilled rows of them about measurements that are not among those of their objects.
     """
 
     written: WrittenCell | None
@@ -60,7 +67,7 @@ class MergedCell:
     new: np.ndarray
     database: tuple[str, ...]
     founders: np.ndarray
-    n_measurements: int
+    tally: Tally
     n_matched: int
     n_new: int
     declared: dict[str, int]
@@ -70,11 +77,16 @@ class MergedCell:
 def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
     """Write the measurements, the seeds and the declared rows of the objects that go to one cell."""
     rows = CellRows.concat([CellRows.load(work.interior), work.border])
-    objects, away = _objects_of(rows, _retired(work.cell, task), task)
+    live, retired = Retired.apart(task.write.snapshot.read_cell("object_seeds", work.cell, list(Retired.COLUMNS)))
+    objects, away = _objects_of(rows, np.sort(retired.object_id), task)
     founds = objects.column(FOUNDS).to_numpy()
     raw = _measurements_of(objects, task)
-    seeds = _seeds_of(objects.filter(pa.array(founds)), raw)
-    adds, declared, strays = _declared_files(work.cell, objects, away, raw, task)
+    tally = Tally(
+        by_value(int_column(raw, "image_id")), by_value(_images_of(away, task)), rows_by_file(raw, task.several),
+        int((int_column(away, COUNT) > 0).sum()), len(rows),
+    )  # fmt: skip
+    seeds = _seeds_of(objects.filter(pa.array(founds)), raw, task)
+    adds, declared, strays = _declared_files(work.cell, objects, np.sort(int_column(away, "object_id")), raw, task)
     written = None
     if raw.num_rows:
         written = store_rows_of_cell(work.cell, raw, seeds, task=task.write)
@@ -83,22 +95,21 @@ def write_merged_cell(work: CellWork, *, task: MergeTask) -> MergedCell:
         written = WrittenCell(work.cell, tuple(adds), ())
     old, new, database = _aliases_of(objects, task)
     return MergedCell(
-        written, old, new, database, int_column(seeds, "founder_image_id"), raw.num_rows, int((~founds).sum()),
-        seeds.num_rows, declared, strays,
+        written, old, new, database, np.concatenate([_founders(seeds, raw), _founders(live, raw)]), tally,
+        int((~founds).sum()), seeds.num_rows, declared, strays,
     )  # fmt: skip
 
 
-def _retired(cell: Cell, task: MergeTask) -> np.ndarray:
-    """Return the objects of a cell that have retired, ascending."""
-    seeds = task.write.snapshot.read_cell("object_seeds", cell, ["object_id", "retired"])
-    gone = seeds.filter(pc.fill_null(seeds.column("retired"), False))
-    return np.sort(int_column(gone, "object_id"))
+def _founders(seeds: pa.Table, raw: pa.Table) -> np.ndarray:
+    """Return the images of measurements that come, once for each object of theirs that they founded."""
+    ids, image, det = (int_column(seeds, name) for name in ("object_id", "founder_image_id", "founder_det_id"))
+    return image[among([ids, image, det], [int_column(raw, name) for name in KEYS["measurement"]])]
 
 
-def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[pa.Table, np.ndarray]:
-    """Return the objects with their ids here, and the ids there of those that stay away.
+def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[pa.Table, pa.Table]:
+    """Return the objects with their ids here, and those that stay away.
 
-    They would be new, and bring no measurement. One that has `retired` here is founded again.
+    They would be new, and bring no measurement or are not wanted. One that has `retired` here is founded again.
     """
     rows = replace(rows, founders=rows.founders | is_among(rows.object_id, retired))
     parts, names = [_no_objects()], [*OBJECT_SEEDS.names, FIRST, COUNT]
@@ -109,8 +120,8 @@ def _objects_of(rows: CellRows, retired: np.ndarray, task: MergeTask) -> tuple[p
             part = part.append_column(name, pa.array(values[mine]))
         parts.append(part)
     objects = pa.concat_tables(parts, promote_options="default").combine_chunks()
-    empty = objects.column(FOUNDS).to_numpy() & (int_column(objects, COUNT) == 0)
-    return objects.filter(pa.array(~empty)), np.sort(int_column(objects, "object_id")[empty])
+    away = objects.column(FOUNDS).to_numpy() & (task.only_matches | (int_column(objects, COUNT) == 0))
+    return objects.filter(pa.array(~away)), objects.filter(pa.array(away))
 
 
 def _no_objects() -> pa.Table:
@@ -124,19 +135,29 @@ def _no_objects() -> pa.Table:
 def _measurements_of(objects: pa.Table, task: MergeTask) -> pa.Table:
     """Return the measurements of the objects under their ids here, as `measurements` is sorted."""
     objects = objects.sort_by(NEW_ID)
-    spill = int_column(objects, SPILL)
-    first, count, ids = (int_column(objects, name) for name in (FIRST, COUNT, NEW_ID))
-    parts, begins, length = [MEASUREMENTS.empty().replace_schema_metadata()], first.copy(), 0
+    owner = np.repeat(int_column(objects, NEW_ID), int_column(objects, COUNT))
+    rows = _spilled_rows(objects, task, [name for name in MEASUREMENTS.names if name != "object_id"])
+    rows = rows.append_column("object_id", pa.array(owner))
+    order = order_of_measurements(rows)  # two of theirs may be one of ours
+    return MEASUREMENTS.conform(rows if order is None else rows.take(pa.array(order)))
+
+
+def _images_of(objects: pa.Table, task: MergeTask) -> np.ndarray:
+    """Return the images of all measurements of some objects."""
+    return int_column(_spilled_rows(objects, task, ["image_id"]), "image_id")
+
+
+def _spilled_rows(objects: pa.Table, task: MergeTask, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of the measurements of the objects, object by object."""
+    spill, first, count = (int_column(objects, name) for name in (SPILL, FIRST, COUNT))
+    parts, begins, length = [MEASUREMENTS.empty().replace_schema_metadata().select(columns)], first.copy(), 0
     for number in distinct(spill[count > 0]):
         mine = np.flatnonzero((spill == number) & (count > 0))
         low, high = int(first[mine].min()), int((first + count)[mine].max())
-        parts.append(open_spill(task.write.spills[int(number)]).drop_columns([PIXEL, FILE]).slice(low, high - low))
+        parts.append(open_spill(task.write.spills[int(number)]).select(columns).slice(low, high - low))
         begins[mine] += length - low
         length += high - low
-    rows = pa.concat_tables(parts, promote_options="default").take(pa.array(_stretches(begins, count)))
-    rows = rows.set_column(rows.column_names.index("object_id"), "object_id", pa.array(np.repeat(ids, count)))
-    order = order_of_measurements(rows)  # two of theirs may be one of ours
-    return MEASUREMENTS.conform(rows if order is None else rows.take(pa.array(order)))
+    return pa.concat_tables(parts, promote_options="default").take(pa.array(_stretches(begins, count)))
 
 
 def _stretches(first: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -144,8 +165,12 @@ def _stretches(first: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(count.sum())
 
 
-def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
-    """Return the seeds of new objects; one whose founding measurement does not come is its first one's from now on."""
+def _seeds_of(objects: pa.Table, raw: pa.Table, task: MergeTask) -> pa.Table:
+    """Return the seeds of new objects.
+
+    One whose founding measurement is another object's here is its first one's from now on. If its image is not here, it
+    stays the founder, as after a deletion: by it a later merge knows the object again.
+    """
     seeds = objects.select(list(OBJECT_SEEDS.names))
     ids, owner = int_column(objects, NEW_ID), int_column(raw, "object_id")
     first = np.searchsorted(owner, ids)
@@ -156,6 +181,7 @@ def _seeds_of(objects: pa.Table, raw: pa.Table) -> pa.Table:
         founder[name] = int_column(seeds, name).copy()
         founds &= int_column(raw, column)[rows] == founder[name][which]
     lost = np.bincount(which[founds], minlength=len(ids)) == 0
+    lost &= is_among(founder["founder_image_id"], ImageSources.load(task.write.sources).image_id)
     for name, column in (("founder_image_id", "image_id"), ("founder_det_id", "det_id")):
         founder[name][lost] = int_column(raw, column)[first[lost]]
     for name, values in {"object_id": ids, **founder}.items():
@@ -195,7 +221,7 @@ def _declared_files(
 ) -> tuple[list[DataFile], dict[str, int], dict[str, Path]]:
     """Store the declared rows of the objects that are not here yet; spill those about measurements of others.
 
-    `away` (K,) are objects of the source that stay away, ascending: another one here has their measurements.
+    `away` (K,) are objects of the source that stay away, ascending: another one here may have their measurements.
     """
     base, place, files, counts, strays = task.write.snapshot, task.write.place, [], {}, {}
     theirs = int_column(objects, "object_id")
@@ -224,7 +250,7 @@ def _rows_of(spills: Sequence[Spill], ids: np.ndarray, table: Table) -> pa.Table
 
 def _apart(rows: pa.Table, raw: pa.Table, base: Snapshot, cell: Cell) -> tuple[pa.Table, pa.Table]:
     """Return the rows about measurements that come, or that their objects have here already, and the others."""
-    comes = is_among(int_column(rows, "image_id"), distinct(int_column(raw, "image_id")))
+    comes = among(*([int_column(part, name) for name in KEYS["measurement"]] for part in (rows, raw)))
     rest = rows.filter(pa.array(~comes))
     if not rest.num_rows:
         return rows, rest

@@ -175,7 +175,7 @@ def _check_links(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> b
 
 
 def _check_seeds(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> None:
-    """Check that every object has one seed, and its founder among its measurements, unless that was deleted."""
+    """Check that every object has one seed, and its founder among its measurements, unless that may be gone."""
     seeds = at.rows("object_seeds", ["object_id", "founder_image_id", "founder_det_id", "retired"])
     columns = [int_column(seeds, name) for name in seeds.column_names[:3]]
     ids, retired = columns[0], seeds["retired"].fill_null(False).to_numpy()
@@ -194,8 +194,7 @@ def _check_seeds(at: CellUnderCheck, rows: dict[str, Ints], images: Images) -> N
         what = f"{int(empty.sum())} objects without measurements live, such as {ids[empty][0]}"
         at.found("object-empty", what, "object_seeds", rows=int(empty.sum()))
     held = among(columns, [rows["object_id"], rows["image_id"], rows["det_id"]])
-    _, there = images.rows_of(columns[1])
-    gone = there & ~held & ~retired & ~empty
+    gone = images.are_whole(columns[1]) & ~held & ~retired & ~empty
     if gone.any():
         what = f"{int(gone.sum())} objects lack the measurement that founded them, such as {ids[gone][0]}"
         at.found("founder-missing", what, "object_seeds", rows=int(gone.sum()))

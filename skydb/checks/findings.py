@@ -95,7 +95,7 @@ KINDS = {kind.name: kind for kind in (
     Kind("seed-missing", CELLS, "an object has measurements and no seed, or one that says that it has none", REPAIR,
          "founds it again by the measurement that lies in its pixel, else by its first, or lets it live"),
     Kind("founder-missing", CELLS, "the measurement that founded an object is not among its own, though its image is "
-         "there", REPAIR, "as for seed-missing"),
+         "there as a whole", REPAIR, "as for seed-missing"),
     Kind("objects-differ", CELLS, "`objects` or `object_bands` of a cell that waits for no refresh do not hold its "
          "objects with the numbers of measurements that they have", REPAIR, _DERIVED),
     Kind("image-missing", CELLS, "measurements have an image that is not there, or the photcode of another one", REPAIR,

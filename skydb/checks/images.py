@@ -32,10 +32,14 @@ KEYS_AT_ONCE = 50_000
 
 @dataclass(frozen=True)
 class Images:
-    """The images that the catalog knows: (N,) ids, ascending, and photcodes; `UNKNOWN` where the row is lost."""
+    """The images that the catalog knows: (N,) ids, ascending, and photcodes; `UNKNOWN` where the row is lost.
+
+    `cut` are those of files that have measurements which are not here: they may be here in part.
+    """
 
     image_id: Ints
     code: Ints
+    cut: NDArray[np.bool_]
 
     def save(self, path: Path) -> None:
         """Write them where worker processes map them."""
@@ -52,6 +56,10 @@ class Images:
             return np.zeros(len(image_id), np.int64), np.zeros(len(image_id), np.bool_)
         at = np.searchsorted(self.image_id, image_id).clip(max=len(self.image_id) - 1)
         return at, np.asarray(self.image_id[at] == image_id)
+
+    def are_whole(self, image_id: Ints) -> NDArray[np.bool_]:
+        """Say which images are there, and surely with all their measurements."""
+        return is_among(image_id, self.image_id[~self.cut])
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ def check_globals(
     bad = {f.table for f, c in zip(files, checked, strict=True) if c.whole is None}
     usable = frozenset(name for name, table in TABLES.items() if table.kind == "global" and name not in bad)
     known = indexed_images(connection, snapshot.id)
-    images, found = _images(snapshot, known, usable), [f for c in checked for f in c.findings]
+    cut = is_among(known, _cut_images(connection, snapshot.id))
+    images, found = _images(snapshot, known, cut, usable), [f for c in checked for f in c.findings]
     found += [
         *(_index_findings(snapshot, connection, known) if "images" in usable else ()),
         *(_solution_findings(snapshot, known) if "images_cal" in usable else ()),
@@ -102,14 +111,21 @@ def indexed_images(connection: sqlite3.Connection, at: int) -> Ints:
     return np.fromiter((i for (i,) in rows), dtype=np.int64)
 
 
-def _images(snapshot: Snapshot, known: Ints, usable: frozenset[str]) -> Images:
+def _cut_images(connection: sqlite3.Connection, at: int) -> Ints:
+    """Return the images, ascending, of files of which measurements were deleted, or left out by a merge."""
+    files = f"SELECT digest FROM ingest_log WHERE {alive(at)} AND n_deleted_measurements > 0"
+    query = f"SELECT image_id FROM image_index WHERE {alive(at)} AND digest IN ({files}) ORDER BY image_id"
+    return np.fromiter((i for (i,) in connection.execute(query)), dtype=np.int64)
+
+
+def _images(snapshot: Snapshot, known: Ints, cut: NDArray[np.bool_], usable: frozenset[str]) -> Images:
     code = np.full(len(known), UNKNOWN, dtype=np.int64)
     if "images" in usable and len(known):
         rows = snapshot.read_global("images", ["image_id", "code"])
         ids = int_column(rows, "image_id")
         there = is_among(ids, known)
         code[np.searchsorted(known, ids[there])] = int_column(rows, "code")[there]
-    return Images(known, code)
+    return Images(known, code, cut)
 
 
 def _index_findings(snapshot: Snapshot, connection: sqlite3.Connection, known: Ints) -> Iterator[Finding]:

@@ -285,7 +285,8 @@ class _Repair:
         order = np.argsort(int_column(rows, "image_id"))
         rows = rows.take(pa.array(order))
         paths = [self.place.path / f"repair-{name}.arrow" for name in ("images", "terms", "sources")]
-        Images(int_column(rows, "image_id"), int_column(rows, "code")).save(paths[0])
+        whole = np.zeros(rows.num_rows, dtype=bool)
+        Images(int_column(rows, "image_id"), int_column(rows, "code"), whole).save(paths[0])
         terms = ImageTerms.of(rows, self._table("images_cal"))
         terms.save(paths[1])
         ImageSources(terms.image_id, terms.source).save(paths[2])

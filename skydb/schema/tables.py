@@ -376,9 +376,9 @@ INGEST_LOG = Table(
         _c("n_measurements", "int64", None, "meta.number", "measurements that the kept rows made"),
         _c("n_nulled", "int64", None, "meta.number", "values that became NULL: NaN, a sentinel, an error below 0"),
         _c("reasons", "string", None, "meta.note", "rejected rows by reason, as JSON"),
-        _c("n_deleted", "int64", None, "meta.number", "rows whose measurements were deleted on request since"),
-        _c("n_deleted_measurements", "int64", None, "meta.number", "measurements deleted on request since"),
-        _c("n_deleted_images", "int32", None, "meta.number", "images deleted on request since; they come back when the file is ingested again"),
+        _c("n_deleted", "int64", None, "meta.number", "rows whose measurements are not here: deleted on request since, or left out by a merge"),
+        _c("n_deleted_measurements", "int64", None, "meta.number", "measurements that are not here: deleted on request since, or left out by a merge"),
+        _c("n_deleted_images", "int32", None, "meta.number", "images that are not here: deleted or left out; they come back when the file is ingested, or the other database merged, again"),
     ),
 )
 
