@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from skydb.deletion import delete
+from skydb.store.crashpoints import reached
 from skydb.store.history import digests_of_images
 
 from .job import Job
@@ -25,4 +26,5 @@ def take_out(job: Job, batch: RoutedBatch) -> Counter[int]:
     old = sorted(image for image, digest in there.items() if digest != own[brings[image]])
     if old:
         delete(job.db, images=old, workers=job.executor)
+        reached("replace.deleted")
     return Counter(brings[image] for image in old)
