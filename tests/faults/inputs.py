@@ -41,13 +41,13 @@ def write_inputs(folder: Path) -> None:
 def write_exposure(
     path: Path, night: int, exposure: int, *, count: int = STARS, ra: float = 0.0, dec: float = 0.0, seed: int = 0
 ) -> Path:
-    """One exposure of the stars, a little cloudy, by default where the four cells of order 1 of a cell of order 0 meet.
+    """One exposure of the first stars, a little cloudy, by default where four cells of order 1 meet in one of order 0.
 
     With another seed it is the same image, reduced in another way.
     """
     stars, noise = np.random.default_rng(0), np.random.default_rng((2 * night + exposure, seed))
-    x, y = stars.uniform(0, 1000, count), stars.uniform(0, 800, count)
-    mags = stars.uniform(-14, -9, count) + noise.normal(0, 0.01, count) + noise.uniform(0, 0.3)
+    x, y, mags = (stars.uniform(*limits, STARS)[:count] for limits in ((0, 1000), (0, 800), (-14, -9)))
+    mags = mags + noise.normal(0, 0.01, count) + noise.uniform(0, 0.3)
     table = rows(
         count, seed=night, X_PSF=x.astype("f4"), Y_PSF=y.astype("f4"), PSF_INST_MAG=mags.astype("f4"),
         PSF_INST_MAG_SIG=np.full(count, 0.01, "f4"), FLAGS=np.zeros(count, "u4"),

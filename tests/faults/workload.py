@@ -36,7 +36,7 @@ from skydb.store.tags import delete_tag, live_tags, set_tag
 from skydb.store.unfinished import unfinished_jobs
 
 from .inbox import arrive, aside_of, inbox_of
-from .inputs import DECLARED, STARS
+from .inputs import DECLARED, FEW, STARS
 
 WIDE = ("xrad", "xsrc")
 EMPTY = "EMPTY"
@@ -81,6 +81,13 @@ def _companions(root: Path, inputs: Path, workers: int) -> None:
     for table in WIDE:
         declare_table(root, table)
     _addstar(root, [inputs / "wide-0.cmf", inputs / "wide-1.cmf"], workers=workers)
+
+
+def _match(root: Path, inputs: Path, workers: int) -> None:
+    """Ingest more stars than there are, without founding any."""
+    (report,) = addstar(root, inputs / "more.cmf", only_match=True, workers=workers).files
+    if report.status != "known" and (report.n_matched, report.n_rejected) != (FEW, FEW):
+        raise AssertionError(f"not as many as there are: {report}")
 
 
 def _quarantine(root: Path, inputs: Path, workers: int) -> None:
@@ -198,7 +205,7 @@ STEPS: dict[str, Step] = {
     "replace": lambda root, inputs, workers: _addstar(
         root, [inputs / "again.cmf"], replace_images=True, workers=workers
     ),
-    "match": lambda root, inputs, workers: _addstar(root, [inputs / "more.cmf"], only_match=True, workers=workers),
+    "match": _match,
     "arrive": lambda root, inputs, workers: arrive(root, inputs),
     "quarantine": _quarantine,
     "watch": _watch,
