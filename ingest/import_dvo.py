@@ -14,6 +14,7 @@ from skydb.parallel.executor import Workers
 from skydb.parallel.steps import StepProgress, Steps
 from skydb.photcodes import add_photcodes, stored_photcodes
 from skydb.store.command_line import one_line
+from skydb.store.crashpoints import reached
 
 from .addstar import checked_radius, is_one_to_many
 from .batches import ingest_files
@@ -84,6 +85,7 @@ def import_dvo(
     executor = executor_of(opened, workers, cluster)
     job = Job(opened, options, executor, Steps(progress), command, adaptive=workers is None and cluster is None)
     n_photcodes = _add_photcodes(opened, folder, command)
+    reached("dvo.photcodes")
     report = ingest_files(job, [str(folder)])
     if not report.complete:
         return DvoReport(report, n_photcodes)

@@ -54,7 +54,9 @@ def accepted_images(
 ) -> list[FileSummary]:  # fmt: skip
     """Return the summaries of a batch's files with what is known about them, and only the images that are to come.
 
-    Images of a kind that the database does not take are an error of their file.
+    Images of a kind that the database does not take are an error of their file. Of two files that bring the same image
+    the first one does, but one that comes for the first time goes before one that only brings back what was deleted: a
+    call that replaces images and was killed when the old ones had gone brings the new ones when it is done again.
 
     Parameters
     ----------
@@ -70,6 +72,7 @@ def accepted_images(
     digests = {f.number: f.digest for f in files}
     logged = logged_files(snapshot, digests.values())
     read = [_without_known(snapshot, s, logged.get(digests[s.number])) for s in summaries]
+    read.sort(key=lambda summary: summary.logged is not None)
     if replacing is None:
         refused = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
     else:

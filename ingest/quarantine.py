@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,8 @@ from pathlib import Path
 
 from skydb.errors import UsageError
 from skydb.store.commit import now
+from skydb.store.crashpoints import reached
+from skydb.store.files import fsync_directory, write_durably
 from skydb.store.layout import CATALOG, HOST_FILE, given_path
 from skydb.store.roots import is_url
 
@@ -62,29 +66,56 @@ def _is_of_database(path: Path) -> bool:
 
 
 def _set_aside(report: FileReport, folder: Path) -> FileReport:
+    """Write the reason, then move the file: killed in between, the file is where it came, and the same call goes on."""
     source = Path(report.file)
+    if not os.path.lexists(source):  # another call has moved it
+        return report
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        target, reason = _reserved(folder, source.name)
+        words = f"{now()}\n{source.absolute()}\n{report.error}\n"
+        target, reason = _reserved(folder, source, words)
         with _removed_on_error(reason, source):
-            reason.write_text(f"{now()}\n{source.absolute()}\n{report.error}\n", encoding="utf-8")
+            reached("quarantine.noted")
             _move(source, target)
+            reached("quarantine.moved")
     except OSError as error:
         what = f"it cannot be set aside in {folder}: {error.strerror or error}"
         return replace(report, error=f"{report.error}; {what}")
     return replace(report, quarantined=str(target))
 
 
-def _reserved(folder: Path, name: str) -> tuple[Path, Path]:
-    """Return a name in the folder that nothing has yet, and that of the reason, which now exists: it holds the name."""
-    for number in count():
-        target = folder / (f"{name}.{number}" if number else name)
-        reason = target.with_name(target.name + REASON)
-        if not os.path.lexists(target):
-            with suppress(FileExistsError):
-                reason.touch(exist_ok=False)
+def _reserved(folder: Path, source: Path, words: str) -> tuple[Path, Path]:
+    """Return a name in the folder that nothing has yet, and that of the reason, which is there now and holds the name.
+
+    A reason that a call left which was killed before it moved this very file is taken up.
+    """
+    place = hashlib.blake2b(str(source.absolute()).encode(), digest_size=8).hexdigest()
+    noted = folder / f".{place}{REASON}"  # the same when the call is done again
+    write_durably(noted, lambda path: path.write_text(words, encoding="utf-8"))
+    try:
+        for number in count():
+            target = folder / (f"{source.name}.{number}" if number else source.name)
+            reason = target.with_name(target.name + REASON)
+            if not os.path.lexists(target) and (_linked(noted, reason) or _is_of(reason, source)):
                 return target, reason
+    finally:
+        noted.unlink(missing_ok=True)
+        fsync_directory(folder)
     raise AssertionError("numbers have no end")
+
+
+def _linked(file: Path, name: Path) -> bool:
+    """Give a file a second name, whole and at once; False: something has that name."""
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_of(reason: Path, source: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return str(source.absolute()) in reason.read_text(encoding="utf-8", errors="replace").splitlines()
+    return False
 
 
 def _move(source: Path, target: Path) -> None:
@@ -93,11 +124,21 @@ def _move(source: Path, target: Path) -> None:
         target.symlink_to(source.resolve())
         with _removed_on_error(target, source):
             source.unlink()
-    elif source.is_dir():
-        source.rename(target)
     else:
+        _rename(source, target)
+    fsync_directory(target.parent)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a file; to another file system it is copied, and goes here when the copy is durable."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV or source.is_dir():
+            raise
+        write_durably(target, lambda path: shutil.copy2(source, path))
         with _removed_on_error(target, source):
-            shutil.move(source, target)
+            source.unlink()
 
 
 @contextmanager

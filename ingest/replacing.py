@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from skydb.deletion import delete
+from skydb.store.crashpoints import reached
 from skydb.store.history import digests_of_images
 
 from .job import Job
@@ -36,4 +37,5 @@ def take_out(job: Job, batch: RoutedBatch, staying: Staying) -> Counter[int]:
     old = sorted(digests_of_images(base.snapshot, brings))
     if old:
         delete(job.db, images=old, workers=job.executor)
+        reached("replace.deleted")
     return Counter(brings[image] for image in old)

@@ -23,6 +23,10 @@ POINTS = (
     # a verb's own steps
     "addstar.read", "addstar.linked", "addstar.written", "compact.written", "apply.written", "refresh.written",
     "merge.matched", "merge.written", "delete.written", "addrows.written", "tag.published", "tag.withdrawn",
+    # images that come again: the old ones are deleted; a bad file: its reason is written, it is moved
+    "replace.deleted", "quarantine.noted", "quarantine.moved",
+    # a DVO database: its photcodes are there
+    "dvo.photcodes",
     # a catalog made anew from the manifests: it is whole, the old one is kept beside it, it has taken its place
     "rebuild.built", "rebuild.kept", "rebuild.swapped",
     # moving files between hosts: a batch is copied, then committed; the last one is followed by the tags

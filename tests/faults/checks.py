@@ -56,7 +56,7 @@ def state_of(db: Database, at: int | None = None) -> State:
 
 
 def _rows(snapshot: Snapshot, name: str) -> pa.Table:
-    keys = {**SKY_TABLES, **GLOBAL_TABLES}.get(name, ["object_id"])
+    keys = {**SKY_TABLES, **GLOBAL_TABLES}.get(name) or snapshot.declared[name].sort
     if name in GLOBAL_TABLES:
         return snapshot.read_global(name).sort_by([(key, "ascending") for key in keys])
     parts = [snapshot.read_cell(name, cell) for cell in snapshot.cells()]

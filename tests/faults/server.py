@@ -36,7 +36,9 @@ from tests.faults.checks import (
     open_if_there,
     state_of,
 )
-from tests.faults.workload import DAMAGED, ONCE, STEPS, is_damaged, write_inputs
+from tests.faults.inbox import check_files, check_nothing_half_written
+from tests.faults.inputs import write_inputs
+from tests.faults.workload import DAMAGED, ONCE, STEPS, is_damaged
 
 HANGS_SECONDS = 300.0
 
@@ -75,8 +77,12 @@ def recover(case: dict[str, Any], say: Say) -> None:
         assert found in case["allowed"], "the database is neither as before nor as after"
         check_whole(db)
     assert found == case["after"] or not case["acknowledged"], "acknowledged, and lost"
+    before = list(STEPS)[: list(STEPS).index(step)]
+    check_files(root, inputs, [*before, *([step] if case["acknowledged"] else [])])
     if found != case["after"] or step not in ONCE:
         STEPS[step](root, inputs, 1)
+    check_files(root, inputs, [*before, step])
+    check_nothing_half_written(root)
     settle(database.open(root), noted="cut" not in case)
     assert state_of(database.open(root)).digest == case["after"], "done again, it is not as if nothing had happened"
     say({"found": found})

@@ -12,7 +12,7 @@ from .workload import STEPS
 
 QUICK_CASES = 2
 """Cases of each step at least."""
-QUICK_STEPS = ("addstar", "compact", "tag")
+QUICK_STEPS = ("addstar", "compact", "tag", "replace", "quarantine")
 """The steps that every run of the tests spoils."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from .cases import Story
+from .inbox import inbox_of
 from .workload import STEPS
 
 SECONDS = {1: 0.6, 2: 6.0}
@@ -56,3 +57,35 @@ def test_ingester_whose_workers_die_with_it_loses_nothing(story: Story) -> None:
 def test_ingester_that_is_killed_five_hundred_times_loses_nothing(story: Story, seed: int) -> None:
     """Fifty times for each seed."""
     assert Ingester(story).killed(50, seed=seed) == []
+
+
+def watched(story: Story, starts: int, seed: int) -> str | None:
+    """Let files appear one by one, while what watches for them is killed again and again; returns what is wrong."""
+    chance = random.Random(seed)
+    story.go_back("watch")
+    inbox, outside = inbox_of(story.root), story.root.parent / "outside"
+    outside.mkdir()
+    coming = [path.rename(outside / path.name) for path in sorted(inbox.glob("2-*"))]
+    chance.shuffle(coming)
+    for number in range(starts):
+        if coming and not number % 2:
+            path = coming.pop()
+            path.rename(inbox / path.name)
+        ran = story.run(["watch"], kill_after=chance.uniform(0.0, 0.4))
+        assert not {"broken", "refused"} & ran.keys(), ran
+    assert not coming
+    ran = story.run(["watch"])
+    assert ran["acknowledged"] == ["watch"]
+    return story.check("watch", ran)
+
+
+def test_watch_that_is_killed_again_and_again_brings_every_file_once(story: Story) -> None:
+    """The database ends as that of a watch that nobody disturbed."""
+    assert watched(story, 8, seed=1) is None
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("seed", range(10))
+def test_watch_that_is_killed_two_hundred_times_brings_every_file_once(story: Story, seed: int) -> None:
+    """Twenty times for each seed."""
+    assert watched(story, 20, seed=seed) is None

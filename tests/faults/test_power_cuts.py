@@ -13,8 +13,8 @@ from .disk import FaultyDisk
 from .trace import Recording, calls_in, held_in, write_to
 from .workload import STEPS
 
-QUICK_STEPS = ("create", "photcodes", "addstar")
-QUICK_CASES = 4
+QUICK_STEPS = ("create", "photcodes", "companions", "replace", "match", "arrive", "quarantine")
+QUICK_CASES = 6
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 import skydb.database as database
 from skydb import hosts
@@ -24,66 +21,47 @@ from skydb.errors import DataError, clear_disk_errors
 from skydb.ingest import batches
 from skydb.ingest.addrows import addrows
 from skydb.ingest.addstar import addstar
+from skydb.ingest.import_dvo import import_dvo
 from skydb.ingest.merge import merge
+from skydb.ingest.report import AddstarReport
+from skydb.ingest.watch import watch
 from skydb.parallel.executor import executor_for
 from skydb.photcodes import import_photcodes
 from skydb.snapshots import gc, rollback
 from skydb.store import moving
+from skydb.store.catalog import reading
+from skydb.store.chosen_images import BRING_IMAGES
 from skydb.store.compact import compact
 from skydb.store.tags import delete_tag, live_tags, set_tag
 from skydb.store.unfinished import unfinished_jobs
-from tests.ingest.catalog_files import rows, write_cmf
-from tests.ingest.skies import PHOTCODES
 
-STARS = 24
-DECLARED = "starpar"
+from .inbox import arrive, aside_of, inbox_of
+from .inputs import DECLARED, FEW, STARS
+
+WIDE = ("xrad", "xsrc")
+EMPTY = "EMPTY"
+"""Tag of the snapshot that has photcodes and nothing else: the first field goes again, lest all later steps be slow."""
 CELL_ROWS = 70
 """More than one night's rows and less than two nights': the cell splits once."""
 
 
-def write_inputs(folder: Path) -> None:
-    """Write what the verbs take: photcodes, three nights of a small field, and a database of a fourth."""
-    (folder / "photcodes.txt").write_text(PHOTCODES)
-    for night in range(3):
-        for exposure in range(2):
-            write_exposure(folder / f"{night}-{exposure}.cmf", night, exposure)
-    write_exposure(folder / "apart.cmf", 3, 0)
-    apart = database.create(folder / "apart.sky")
-    import_photcodes(apart, folder / "photcodes.txt")
-    addstar(apart, folder / "apart.cmf", workers=1)
-    write_parameters(folder, apart)
+def _photcodes(root: Path, inputs: Path, workers: int) -> None:
+    import_photcodes(database.open(root), inputs / "photcodes.txt")
+    set_tag(database.open(root).root, EMPTY)
 
 
-def write_exposure(path: Path, night: int, exposure: int) -> None:
-    """One exposure of the stars, a little cloudy, where the four cells of order 1 of a cell of order 0 meet."""
-    stars, noise = np.random.default_rng(0), np.random.default_rng(2 * night + exposure)
-    x, y = stars.uniform(0, 1000, STARS), stars.uniform(0, 800, STARS)
-    mags = stars.uniform(-14, -9, STARS) + noise.normal(0, 0.01, STARS) + noise.uniform(0, 0.3)
-    table = rows(
-        STARS, seed=night, X_PSF=x.astype("f4"), Y_PSF=y.astype("f4"), PSF_INST_MAG=mags.astype("f4"),
-        PSF_INST_MAG_SIG=np.full(STARS, 0.01, "f4"), FLAGS=np.zeros(STARS, "u4"),
-    )  # fmt: skip
-    write_cmf(path, table, {
-        "CRVAL1": 0.0, "CRVAL2": 0.0, "OBS_ID": f"o{night}-{exposure}", "MJD-OBS": 56900.25 + night + 0.01 * exposure,
-        "PHOTCODE": "CAM.g.XY01",
-    })  # fmt: skip
-
-
-def write_parameters(folder: Path, apart: Database) -> None:
-    """Write rows of a declared table for the stars, by position: all of them into the other database, half for here."""
-    stars = pa.concat_tables(apart.snapshot().read_cell("objects", cell) for cell in apart.snapshot().cells())
-    table = pa.table({"ra": stars["ra"], "dec": stars["dec"], "feh": np.linspace(-2, 0, len(stars), dtype="f4")})
-    pq.write_table(table.slice(0, STARS // 2), folder / "half.parquet")
-    pq.write_table(table, folder / "all.parquet")
-    declare_table(apart, DECLARED)
-    addrows(apart, DECLARED, folder / "all.parquet", workers=1)
+def _anew(root: Path, inputs: Path, workers: int) -> None:
+    """Go back to the photcodes, and give that tag up."""
+    if EMPTY in live_tags(database.open(root).root):
+        rollback(root, EMPTY)
+        delete_tag(root, EMPTY)
 
 
 def _night(inputs: Path, night: int) -> list[Path]:
     return sorted(inputs.glob(f"{night}-*.cmf"))
 
 
-def _addstar(root: Path, files: list[Path], **options: int) -> None:
+def _addstar(root: Path, files: list[Path], **options: Any) -> None:
     report = addstar(root, files, **options)
     refused = [f.error for f in report.files if f.status == "failed"]
     if refused:
@@ -96,6 +74,58 @@ def _declared(root: Path, inputs: Path, workers: int) -> None:
     report = addrows(root, DECLARED, inputs / "half.parquet", workers=workers)
     if report.count("n_matched") != STARS // 2 and report.files[0].status != "known":
         raise DataError(f"not all rows came: {report.text()}", str(root), "see there")
+
+
+def _companions(root: Path, inputs: Path, workers: int) -> None:
+    """Declare psphot's tables, and ingest files that have them."""
+    for table in WIDE:
+        declare_table(root, table)
+    _addstar(root, [inputs / "wide-0.cmf", inputs / "wide-1.cmf"], workers=workers)
+
+
+def _match(root: Path, inputs: Path, workers: int) -> None:
+    """Ingest more stars than there are, without founding any."""
+    (report,) = addstar(root, inputs / "more.cmf", only_match=True, workers=workers).files
+    if report.status != "known" and (report.n_matched, report.n_rejected) != (FEW, FEW):
+        raise AssertionError(f"not as many as there are: {report}")
+
+
+def _quarantine(root: Path, inputs: Path, workers: int) -> None:
+    """Ingest the first files of the inbox, and set the bad one aside."""
+    files = sorted(inbox_of(root).glob("1-*.cmf"))
+    _check_set_aside(addstar(root, files, quarantine=aside_of(root), workers=workers))
+
+
+def _check_set_aside(report: AddstarReport) -> None:
+    left = [f.file for f in report.with_status("failed") if not f.quarantined]
+    if left:
+        raise DataError("it is bad, and was not set aside", left[0], "see there")
+
+
+def _watch(root: Path, inputs: Path, workers: int) -> None:
+    """Watch the inbox for the other files."""
+
+    def ingest(paths: Sequence[str]) -> AddstarReport:
+        return addstar(root, paths, quarantine=aside_of(root), workers=workers)
+
+    for done in watch(inbox_of(root), ingest, pattern="2-*.cmf", sleep=lambda seconds: None):
+        if done.report is not None:
+            _check_set_aside(done.report)
+            return
+
+
+def _import_dvo(root: Path, inputs: Path, workers: int) -> None:
+    report = import_dvo(root, inputs / "dvo", workers=workers)
+    if not report.ingest.complete:
+        raise AssertionError(f"a good database was refused: {report.text()}")
+
+
+def _undo(root: Path, inputs: Path, workers: int) -> None:
+    """Undo the newest ingest, which is that of DVO's database."""
+    with reading(root) as connection:
+        of_kind = f"kind IN {BRING_IMAGES}"
+        (newest,) = connection.execute(f"SELECT max(snapshot) FROM snapshots WHERE {of_kind}").fetchone()
+    delete(root, ingests=newest, workers=workers)
 
 
 def _in_batches(root: Path, inputs: Path, workers: int) -> None:
@@ -170,7 +200,18 @@ Step = Callable[[Path, Path, int], object]
 
 STEPS: dict[str, Step] = {
     "create": lambda root, inputs, workers: database.create(root, cell_rows=CELL_ROWS),
-    "photcodes": lambda root, inputs, workers: import_photcodes(database.open(root), inputs / "photcodes.txt"),
+    "photcodes": _photcodes,
+    "companions": _companions,
+    "replace": lambda root, inputs, workers: _addstar(
+        root, [inputs / "again.cmf"], replace_images=True, workers=workers
+    ),
+    "match": _match,
+    "arrive": lambda root, inputs, workers: arrive(root, inputs),
+    "quarantine": _quarantine,
+    "watch": _watch,
+    "dvo": _import_dvo,
+    "undo": _undo,
+    "anew": _anew,
     "addstar": lambda root, inputs, workers: _addstar(root, _night(inputs, 0), compact=False, workers=workers),
     "declared": _declared,
     "defer": lambda root, inputs, workers: _addstar(root, _night(inputs, 1), defer=True, workers=workers),

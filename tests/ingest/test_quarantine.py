@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -45,9 +45,9 @@ def test_files_of_one_name_are_kept_beside_each_other(db: Database, tmp_path: Pa
 
 
 def test_two_that_set_files_aside_at_once_take_no_name_from_each_other(tmp_path: Path) -> None:
-    first, _ = quarantine._reserved(tmp_path, "x.cmf")
-    second, _ = quarantine._reserved(tmp_path, "x.cmf")
-    assert (first.name, second.name) == ("x.cmf", "x.cmf.1")
+    places = [tmp_path / folder / "x.cmf" for folder in "ab"]
+    found = [quarantine._reserved(tmp_path, place, f"\n{place}\n")[0].name for place in places]
+    assert found == ["x.cmf", "x.cmf.1"]
 
 
 def test_link_is_moved_and_what_it_leads_to_stays(db: Database, tmp_path: Path) -> None:
@@ -94,12 +94,21 @@ def test_file_that_can_be_copied_but_not_removed_is_not_in_two_places(
 ) -> None:
     """As on another disk, from a folder that may not be written."""
 
-    def copied_only(source: Path, target: Path) -> None:
-        shutil.copy2(source, target)
-        raise PermissionError(13, "Permission denied", str(source))
+    rename, unlink = Path.rename, Path.unlink
+
+    def renamed(path: Path, target: Path) -> Path:
+        if path.parent != target.parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(path, target)
+
+    def unlinked(path: Path, missing_ok: bool = False) -> None:
+        if path == tmp_path / "x.cmf":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        unlink(path, missing_ok)
 
     (tmp_path / "x.cmf").write_bytes(BAD)
-    monkeypatch.setattr(shutil, "move", copied_only)
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "unlink", unlinked)
     (report,) = addstar(db, tmp_path / "x.cmf", quarantine=tmp_path / "bad", workers=1).files
     assert report.quarantined is None
     assert (tmp_path / "x.cmf").read_bytes() == BAD

@@ -49,11 +49,12 @@ def _check_row(row: Mapping[str, float], key: Key, model: Model, exposures: Mapp
 
 
 def images_of(snapshot: Snapshot, exposures: Mapping[int, Exposure]) -> dict[int, int]:
-    """Return the exposure of every image, by its start."""
-    by_start = {round(e.mjd * SECONDS_PER_DAY): number for number, e in exposures.items()}
-    rows = snapshot.read_global("images", ["image_id", "utc_start", "exptime"]).to_pylist()
+    """Return the exposure of every image, by its start and the file that its name tells."""
+    known = {(round(e.mjd * SECONDS_PER_DAY), e.path.name): number for number, e in exposures.items()}
+    rows = snapshot.read_global("images", ["image_id", "name", "utc_start", "exptime"]).to_pylist()
     assert all(row["exptime"] == EXPTIME for row in rows)
-    return {row["image_id"]: by_start[round(row["utc_start"] * SECONDS_PER_DAY)] for row in rows}
+    keys = {row["image_id"]: (round(row["utc_start"] * SECONDS_PER_DAY), row["name"].split("[")[0]) for row in rows}
+    return {image: known[key] for image, key in keys.items()}
 
 
 def _rows(snapshot: Snapshot, table: str, columns: tuple[str, ...] | None = None) -> list[dict[str, float]]:

@@ -26,9 +26,13 @@ FIRST_MJD = 57_000.0
 
 @dataclass(frozen=True)
 class Exposure:
-    """One file: a table of detections of one image. `at` (N, 2) are degrees, `mag` (N,) instrumental."""
+    """One file: a table of detections of one image. `at` (N, 2) are degrees, `mag` (N,) instrumental.
+
+    Files of the same `image` are reductions of one image: a database takes one of them.
+    """
 
     number: int
+    image: int
     path: Path
     at: np.ndarray
     mag: np.ndarray
@@ -36,24 +40,27 @@ class Exposure:
     @property
     def mjd(self) -> float:
         """When it began."""
-        return FIRST_MJD + self.number
+        return FIRST_MJD + self.image
 
 
 def write_exposures(
     folder: Path, *, place: tuple[float, float], seed: int, count: int, per_image: int
 ) -> list[Exposure]:
-    """Write exposures of one crowded field: the same stars with noise, some missing, some met once."""
+    """Write exposures of one crowded field: the same stars with noise, some missing, some met once.
+
+    There are two reductions of every image: `count` first ones, then as many second ones.
+    """
     rng = np.random.default_rng(seed)
     stars = near(rng, per_image, place=place, width_arcsec=30.0, grid=False)
     made = []
-    for number in range(count):
+    for number in range(2 * count):
         seen = stars[rng.random(per_image) < 0.8]
         shift = rng.normal(0.0, 0.25 / 3600.0, seen.shape)
         shift[:, 0] /= max(np.cos(np.radians(place[1])), 1e-3)
         at = np.concatenate([seen + shift, near(rng, 2, place=place, width_arcsec=30.0, grid=False)])
         at = np.column_stack([at[:, 0] % 360.0, np.clip(at[:, 1], -90.0, 90.0)])
         mag = np.round(rng.uniform(-12, -6, len(at)), 3)
-        exposure = Exposure(number, folder / f"{number}.csv", at, mag)
+        exposure = Exposure(number, number % count, folder / f"{number}.csv", at, mag)
         lines = [f"{float(ra)!r},{float(dec)!r},{exposure.mjd},{m}" for (ra, dec), m in zip(at, mag, strict=True)]
         exposure.path.write_text("\n".join(["ra,dec,mjd,mag", *lines]) + "\n")
         made.append(exposure)

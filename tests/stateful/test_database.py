@@ -45,15 +45,15 @@ CODES = """
 """
 EXPOSURES, PER_IMAGE, CELL_ROWS = 7, 9, 25
 WAYS = {
-    "ingest": "addstar", "merge": "merge", "calibrate": "apply", "go on": "apply", "fold": "compact",
-    "delete": "delete", "tag": "tag", "go back": "", "gc": "",
+    "ingest": ("addstar",), "replace": ("addstar", "delete", "replace"), "merge": ("merge",), "calibrate": ("apply",),
+    "go on": ("apply",), "fold": ("compact",), "delete": ("delete",), "undo": ("delete",), "tag": ("tag",),
+    "go back": (), "gc": (),
 }  # fmt: skip
 """What a process may be killed at, and what the crash points of its own begin with."""
 OF_ALL = ("job", "file", "store", "commit")
 CRASHES = [
     (way, point) for way, own in WAYS.items() for point in crashpoints.POINTS
-    if point.split(".")[0] in (("file", "commit") if way in ("tag", "go back", "gc") else OF_ALL)
-    or point.split(".")[0] == own
+    if point.split(".")[0] in (*(("file", "commit") if way in ("tag", "go back", "gc") else OF_ALL), *own)
 ]  # fmt: skip
 numbers = st.integers(0, 2**31)
 
@@ -83,6 +83,7 @@ class Machine(RuleBasedStateMachine):
         import_photcodes(self.db, codes)
         self.now = Model()
         self.at = {self.db.snapshot().id: self.now}
+        self.head, self.came = self.db.snapshot().id, dict[int, int]()
         self.tags: dict[str, int] = {}
         self.count = 0
         self.ingest({0, 3}, False, seed)
@@ -96,13 +97,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule(chosen=st.sets(st.integers(0, EXPOSURES - 1), min_size=1, max_size=3), defer=st.booleans(), seed=numbers)
     def ingest(self, chosen: set[int], defer: bool, seed: int) -> None:
+        chosen = self._there(chosen)
+        after = self._ingested(chosen, defer)
         self._ingest(chosen, defer, seed)
-        self._becomes(self._ingested(chosen, defer))
+        self._becomes(after)
+
+    @rule(chosen=st.sets(st.integers(0, EXPOSURES - 1), min_size=1, max_size=2), seed=numbers)
+    def replace(self, chosen: set[int], seed: int) -> None:
+        """Images that are there come again, reduced in another way."""
+        others = self._others(chosen)
+        after = self._replaced(others)
+        self._ingest(others, False, seed, replace=True)
+        self._becomes(*after)
 
     @precondition(lambda self: len(self.now.mcal) < EXPOSURES)
     @rule(which=st.sets(numbers, min_size=1, max_size=2), seed=numbers)
     def merge(self, which: set[int], seed: int) -> None:
-        away = sorted(self.exposures.keys() - self.now.mcal.keys())
+        away = self._away()
         chosen = {away[n % len(away)] for n in which}
         self._merge(self._other(chosen, seed), seed)
         self._becomes(self._merged(chosen))
@@ -140,6 +151,14 @@ class Machine(RuleBasedStateMachine):
         self._delete(number, seed)
         self._becomes(self.now.deleted({number}))
 
+    @precondition(lambda self: any(self.came.values()))
+    @rule(which=numbers, seed=numbers)
+    def undo(self, which: int, seed: int) -> None:
+        """All that came in one commit goes."""
+        number, after = self._undone(which)
+        self._undo(number, seed)
+        self._becomes(after)
+
     @rule()
     def tag(self) -> None:
         self.count += 1
@@ -152,7 +171,7 @@ class Machine(RuleBasedStateMachine):
     def go_back(self, which: int) -> None:
         to = sorted(self.at)[which % len(self.at)]
         skydb.rollback(self.db, to)
-        self._becomes(self.at[to])
+        self._becomes(self.at[to], back_to=to)
 
     @rule(keep=st.booleans(), which=numbers)
     def collect(self, keep: bool, which: int) -> None:
@@ -174,43 +193,45 @@ class Machine(RuleBasedStateMachine):
     def crash(self, crash: tuple[str, str], turn: int, seed: int) -> None:
         """A process is killed: all of what it did is there, or nothing; whoever opens the database goes on."""
         way, point = crash
-        action, after = self._ways(way, seed)
-        head = self.db.snapshot().id
+        action, states = self._ways(way, seed)
+        to = self._past(seed) if way == "go back" else None
         killed = killed_at(f"{point}:{turn}", action)
         self.reopen()
-        came = self.db.snapshot().id > head
-        assert killed or came or after == self.now
-        self._becomes(after if came else self.now)
+        commits = self.db.snapshot().id - self.head
+        assert killed or commits >= len(states) or states[-1] == self.now
+        self._becomes(*states[:commits], back_to=to if commits else None)
         self.tags = live_tags(self.db.root)
         with reading(self.db.root) as connection:
             kept = {n for (n,) in connection.execute("SELECT snapshot FROM snapshots WHERE expired_by IS NULL")}
         self.at = {number: model for number, model in self.at.items() if number in kept}
 
-    def _ways(self, way: str, seed: int) -> tuple[Callable[[], object], Model]:
-        """Return what a verb does, and what it makes of the database."""
-        chosen = set(random.Random(seed).sample(range(EXPOSURES), 2))
-        there = sorted(self.now.mcal)
-        to = random.Random(seed).choice(sorted(self.at))
-        away = sorted(self.exposures.keys() - self.now.mcal.keys())[:2]
-        if (way == "delete" and not there) or (way == "merge" and not away):
+    def _ways(self, way: str, seed: int) -> tuple[Callable[[], object], tuple[Model, ...]]:
+        """Return what a verb does, and what its commits make of the database, one after another."""
+        images = set(random.Random(seed).sample(range(EXPOSURES), 2))
+        chosen, others, there, to = self._there(images), self._others(images), sorted(self.now.mcal), self._past(seed)
+        away = self._away()[:2]
+        if (way, False) in (("delete", bool(there)), ("merge", bool(away)), ("undo", any(self.came.values()))):
             way = "ingest"
         if way == "go on" and not unfinished_jobs(self.db.root):
             way = "calibrate"
         other = self._other(set(away), seed) if way == "merge" else self.db
         victim = random.Random(seed).choice(there) if there else 0
-        ways: dict[str, tuple[Callable[[], object], Callable[[], Model]]] = {
+        ways: dict[str, tuple[Callable[[], object], Callable[[], Model | tuple[Model, ...]]]] = {
             "ingest": (lambda: self._ingest(chosen, False, seed), lambda: self._ingested(chosen, False)),
+            "replace": (lambda: self._ingest(others, False, seed, replace=True), lambda: self._replaced(others)),
             "merge": (lambda: self._merge(other, seed), lambda: self._merged(set(away))),
             "calibrate": (lambda: self._calibrate(seed), lambda: self.now.calibrated(self._mcal(seed))),
             "go on": (lambda: self._go_on(seed), lambda: self._finished()),
             "fold": (lambda: self._compact(seed), lambda: self.now),
             "delete": (lambda: self._delete(victim, seed), lambda: self.now.deleted({victim})),
+            "undo": (lambda: self._undo(self._undone(seed)[0], seed), lambda: self._undone(seed)[1]),
             "tag": (lambda: set_tag(self.db.root, f"C{seed}"), lambda: self.now),
             "go back": (lambda: skydb.rollback(self.db, to), lambda: self.at[to]),
             "gc": (lambda: skydb.gc(self.db, grace="0"), lambda: self.now),
         }
         action, after = ways[way]
-        return action, after()
+        states = after()
+        return action, states if isinstance(states, tuple) else (states,)
 
     @rule()
     def reopen(self) -> None:
@@ -249,23 +270,62 @@ class Machine(RuleBasedStateMachine):
 
     # how it is done
 
-    def _becomes(self, model: Model) -> None:
-        """Take note of the present state, and that every snapshot since the last note is of it or of the one before."""
-        head = self.db.snapshot().id
-        if head not in self.at:
-            self.at[head] = model
+    def _becomes(self, *states: Model, back_to: int | None = None) -> None:
+        """Take note of the present state: the last of those that commits made, and of which commit brought what.
+
+        What a rollback brought back came with no ingest.
+        """
+        model = states[-1] if states else self.now
+        if back_to is not None:
+            self.came = {e: self.came[e] if 0 < self.came.get(e, 0) <= back_to else 0 for e in model.mcal}
+        else:
+            new = dict.fromkeys(model.mcal.keys() - self.now.mcal.keys(), self.head + len(states))
+            self.came = {e: number for e, number in (self.came | new).items() if e in model.mcal}
+        self.head = self.db.snapshot().id
+        self.at.setdefault(self.head, model)
         self.now = model
+
+    def _past(self, seed: int) -> int:
+        return random.Random(seed).choice(sorted(self.at))
+
+    def _there(self, images: set[int]) -> set[int]:
+        """Return the reduction of each image that is there, or its first."""
+        return {n + EXPOSURES if n + EXPOSURES in self.now.mcal else n for n in images}
+
+    def _others(self, images: set[int]) -> set[int]:
+        """Return the reduction of each image that is not there."""
+        return {n + EXPOSURES if n in self.now.mcal else n for n in images}
+
+    def _away(self) -> list[int]:
+        """Return the first reductions of images of which none is there."""
+        return [n for n in range(EXPOSURES) if not {n, n + EXPOSURES} & self.now.mcal.keys()]
 
     def _ingested(self, chosen: set[int], defer: bool) -> Model:
         return self.now.ingested([self.exposures[n] for n in sorted(chosen)], defer=defer)
 
-    def _ingest(self, chosen: set[int], defer: bool, seed: int) -> None:
+    def _replaced(self, chosen: set[int]) -> tuple[Model, ...]:
+        """Return the state when the other reductions have gone, if there are any, and when these have come."""
+        files = [self.exposures[n] for n in sorted(chosen)]
+        old = {(n + EXPOSURES) % (2 * EXPOSURES) for n in chosen} & self.now.mcal.keys()
+        without = self.now.deleted(old)
+        return (without,) * bool(old) + (without.ingested(files, defer=False),)
+
+    def _ingest(self, chosen: set[int], defer: bool, seed: int, *, replace: bool = False) -> None:
         files = [str(self.exposures[n].path) for n in chosen]
         report = addstar(
             self.db, random.Random(seed).sample(files, len(files)), mapping=self.mapping, defer=defer,
-            workers=SimulatedExecutor(seed),
+            workers=SimulatedExecutor(seed), replace_images=replace,
         )  # fmt: skip
         assert not report.with_status("failed")
+
+    def _undone(self, which: int) -> tuple[int, Model]:
+        """Return a commit that brought images which are still there, and the state without them."""
+        numbers = sorted({number for number in self.came.values() if number})
+        chosen = numbers[which % len(numbers)]
+        return chosen, self.now.deleted({e for e, number in self.came.items() if number == chosen})
+
+    def _undo(self, number: int, seed: int) -> None:
+        skydb.delete(self.db, ingests=[number], workers=SimulatedExecutor(seed))
 
     def _other(self, chosen: set[int], seed: int) -> database.Database:
         """Return another database, of some exposures."""
