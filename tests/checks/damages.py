@@ -158,7 +158,8 @@ def written_as(db: Database, file: DataFile, rows: pa.Table, declared: Table) ->
     """Commit a file in the place of another, of rows that are not as its table is declared."""
     name, (norder, npix) = new_name(), (int(file.norder or 0), int(file.npix or 0))
     path = data_path(file.table, (norder, npix), name)
-    notes = {"skydb.database": db.id, "skydb.cell": f"{norder}/{npix}", "skydb.base": ""}
+    notes = {"skydb.database": db.id, "skydb.cell": f"{norder}/{npix}", "skydb.base": "",
+             "skydb.schema_version": str(file.schema_version)}  # fmt: skip
     tail = write_file(db.root / path, rows, declared, metadata=notes)
     new = replace(
         file, name=name, path=path, bytes=(db.root / path).stat().st_size, digest=digest_of(db.root / path),
