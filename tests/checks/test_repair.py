@@ -16,19 +16,18 @@ from skydb.schema.tables import TABLES
 from skydb.snapshots import gc
 from skydb.store.files import DataFile
 from skydb.store.history import catalog_table, known_images
+from skydb.store.motion import stored_bound
 from skydb.store.tags import delete_tag
 from tests.checks.damages import DAMAGES, aliased, backwards, file_of, flip, path_of, rows_of, with_table, written_as
 from tests.ingest.skies import assert_same, check_conservation, contents
 from tests.store.test_aliases import add_aliases
 
-QUICK = {
-    "manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded", "motion-exceeded",
-}
+QUICK = {"manifest-missing", "tag-unpublished", "pair-misaligned", "seed-missing", "drift-exceeded"}
 MENDED = [
     pytest.param(kind, number, marks=() if kind in QUICK and not number else pytest.mark.slow) for kind in (
         "manifest-missing", "tag-unpublished", "file-foreign", "file-schema", "file-bounds", "file-unsorted",
         "pair-broken", "pair-misaligned", "object-twice", "seed-missing", "founder-missing", "objects-differ",
-        "drift-exceeded", "motion-exceeded", "image-count", "calibrated-differ", "derived-differ", "image-twice",
+        "drift-exceeded", "image-count", "calibrated-differ", "derived-differ", "image-twice",
     ) for number in range(len(DAMAGES[kind]))
 ]  # fmt: skip
 """Damages after which everything can be had again; some of them quickly."""
@@ -49,6 +48,18 @@ def test_what_follows_from_the_rest_is_made_again_as_it_was(db: Database, kind: 
     report = repaired(db)
     assert report.clean, report.text()
     assert report.lost == ()
+    assert_same(contents(db), before)
+
+
+def test_bound_of_motions_that_an_object_exceeds_is_raised(db: Database) -> None:
+    assert stored_bound(db.root) is None
+    DAMAGES["motion-exceeded"][0](db)
+    before = contents(db)
+    report = repaired(db)
+    assert report.clean, report.text()
+    bound = stored_bound(db.root)
+    assert bound is not None
+    assert bound.speed_arcsec == 2**-6  # 9 mas a year, rounded up to a power of two
     assert_same(contents(db), before)
 
 
