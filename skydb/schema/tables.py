@@ -86,7 +86,7 @@ OBJECT_BANDS = Table(
     (
         _OBJECT_ID,
         _key("band", "string", "instr.bandpass", "name of the mean band (a SEC or REF photcode)"),
-        _key("source", "string", "meta.code", "what was averaged: chip, stack, warp or reference"),
+        _key("source", "string", "meta.code", "what was averaged: chip, stack, warp, diff (difference) or reference"),
         _c("mag", "float32", "mag", "phot.mag;stat.mean", "robust weighted mean PSF magnitude", dvo="MAG"),
         _c("mag_err", "float32", "mag", "stat.error;phot.mag", "error of mag", dvo="MAG_ERR"),
         _c("mag_stdev", "float32", "mag", "stat.stdev;phot.mag", "weighted standard deviation of the magnitudes used", dvo="MAG_STDEV"),
@@ -217,7 +217,7 @@ IMAGES = Table(
         _c("name", "string", None, "meta.id;meta.file", "file name, with the header extension for a chip of many", dvo="NAME"),
         _c("chip", "string", None, "meta.id;instr.det", "chip name"),
         _c("ccdnum", "int32", None, "meta.number;instr.det", "chip number", dvo="CCDNUM"),
-        _c("kind", "string", None, "meta.code", "chip, stack, warp or reference"),
+        _c("kind", "string", None, "meta.code", "chip, stack, warp, diff (difference) or reference"),
         _CODE, _MJD,
         _c("utc_start", "float64", "d", "time.start", "modified Julian date, UTC, when the exposure began", dvo="TZERO"),
         _EXPTIME,
@@ -272,7 +272,7 @@ EXPOSURES = Table(
     (
         _key("exposure_id", "int64", "meta.id", "exposure: 63-bit hash of kind, UTC start and name"),
         _c("name", "string", None, "meta.id", "the observation's own name"),
-        _c("kind", "string", None, "meta.code", "chip, stack, warp or reference"),
+        _c("kind", "string", None, "meta.code", "chip, stack, warp, diff (difference) or reference"),
         _MJD,
         _c("utc_start", "float64", "d", "time.start", "modified Julian date, UTC, when it began"),
         _c("night", "int32", "d", "time.epoch", "modified Julian day, UTC at local noon before the exposure"),
