@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from skydb.kernels.distinct import distinct
+from skydb.kernels.distinct import by_value, distinct
 from skydb.schema.model import Table
 from skydb.store.arrow_files import map_arrow, write_arrow
 
@@ -78,16 +78,6 @@ class CompanionCounts:
             self.rejected.setdefault(reason, Counter()).update(by_file)
 
 
-def counted(files: np.ndarray) -> Counter[int]:
-    """Return how often each number of a file is there.
-
-    >>> counted(np.array([3, 1, 3]))
-    Counter({3: 2, 1: 1})
-    """
-    numbers, counts = np.unique(files, return_counts=True)
-    return Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
-
-
 @dataclass(frozen=True)
 class Placed:
     """Where some detections lie in the spills, and what they are: (N,) each."""
@@ -130,7 +120,7 @@ def companions_of(
     first = _first_of_each(rows.take(pa.array(order)), table.sort)
     kept = order[first]
     counts = CompanionCounts(
-        counted(files[kept]), {NO_KEY: counted(files[~whole]), DUPLICATE: counted(files[order[~first]])}
+        by_value(files[kept]), {NO_KEY: by_value(files[~whole]), DUPLICATE: by_value(files[order[~first]])}
     )
     return table.conform(rows.take(pa.array(kept)).drop_columns([FILE])), counts
 

@@ -21,7 +21,7 @@ from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.database import Database
 from skydb.errors import DataError, UsageError
 from skydb.executors import executor_of
-from skydb.kernels.distinct import is_among
+from skydb.kernels.distinct import by_value, is_among
 from skydb.parallel.executor import Executor, Workers
 from skydb.parallel.steps import StepProgress, Steps
 from skydb.schema.declaration import table_of
@@ -163,7 +163,7 @@ class _Written:
 
     def came(self) -> Came:
         """Return what the log is to count."""
-        founders = Counter(int(i) for m in self.cells for i in m.founders)
+        founders = sum((by_value(m.founders) for m in self.cells), Counter[int]())
         return Came(self.tally.came, founders, {self.several[number]: n for number, n in self.tally.rows.items()})
 
 

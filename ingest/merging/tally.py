@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from skydb.calibration.columns import int_column
 from skydb.calibration.mapped import load_mapped
-from skydb.checks.keys import counted
-from skydb.kernels.distinct import is_among
+from skydb.kernels.distinct import by_value, is_among
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,6 @@ class Tally:
                 total.update(more)
             n_no_match, n_objects = n_no_match + part.n_no_match, n_objects + part.n_objects
         return Tally(came, no_match, rows, n_no_match, n_objects)
-
-
-def by_value(values: np.ndarray) -> Counter[int]:
-    """Count how often each value occurs."""
-    names, counts = counted(values)
-    return Counter(dict(zip(names.tolist(), counts.tolist(), strict=True)))
 
 
 def rows_by_file(raw: pa.Table, several: Path) -> Counter[int]:

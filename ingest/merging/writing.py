@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from skydb.calibration.columns import int_column, order_of_measurements
 from skydb.calibration.derive import ImageSources
 from skydb.checks.keys import among
-from skydb.kernels.distinct import distinct, is_among
+from skydb.kernels.distinct import by_value, distinct, is_among
 from skydb.schema.declaration import KEYS
 from skydb.schema.model import Table
 from skydb.schema.tables import MEASUREMENTS, OBJECT_ALIASES, OBJECT_SEEDS
@@ -31,7 +31,7 @@ from ..spill import FILE, PIXEL, Spill, open_spill
 from ..writing import CellRows, CellWork, WriteTask, WrittenCell, store_rows_of_cell
 from .spilling import COUNT, FIRST, Spilled
 from .strays import spill_strays
-from .tally import Tally, by_value, rows_by_file
+from .tally import Tally, rows_by_file
 
 SPILL, NEW_ID, FOUNDS = "_spill", "_new_id", "_founds"
 """Of an object: the number of its spill, its id here, and whether it is a new one."""

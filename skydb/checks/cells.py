@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from skydb.calibration.columns import int_column
 from skydb.calibration.derive import drift_arcsec
-from skydb.kernels.distinct import distinct, is_among
+from skydb.kernels.distinct import counted, distinct, is_among
 from skydb.schema.tables import TABLES
 from skydb.store.cells import Cell
 from skydb.store.files import DataFile
@@ -22,7 +22,7 @@ from .deep import DeepTask, deep_findings
 from .detections import PairSpill
 from .findings import Finding
 from .images import UNKNOWN, Images
-from .keys import Ints, among, counted
+from .keys import Ints, among
 from .links import check_aliases, check_declared
 from .stored import check_file
 from .under_check import CellUnderCheck, check_once

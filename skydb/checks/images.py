@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from skydb.calibration.columns import int_column
 from skydb.calibration.mapped import load_mapped, save_mapped
-from skydb.kernels.distinct import distinct, is_among
+from skydb.kernels.distinct import counted, distinct, is_among
 from skydb.schema.identity import image_id as id_of_key
 from skydb.schema.tables import TABLES
 from skydb.store.catalog import alive
@@ -22,7 +22,7 @@ from skydb.store.parquet import read_file
 from skydb.store.snapshot import Snapshot
 
 from .findings import Finding
-from .keys import Ints, counted
+from .keys import Ints
 from .stored import check_file
 
 UNKNOWN = np.iinfo(np.int64).min

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from skydb.kernels.runs import run_starts
-
 Ints = NDArray[np.int64]
 
 
@@ -40,14 +38,3 @@ def among(wanted: Sequence[Ints], known: Sequence[Ints]) -> NDArray[np.bool_]:
     group[order] = np.cumsum(begins) - 1
     first_wanted = len(known[0])
     return np.isin(group[first_wanted:], group[:first_wanted], kind="table")
-
-
-def counted(values: Ints) -> tuple[Ints, Ints]:
-    """Return the distinct values, ascending, and how often each occurs.
-
-    >>> [array.tolist() for array in counted(np.array([5, 3, 5]))]
-    [[3, 5], [1, 2]]
-    """
-    ordered = np.sort(values)
-    starts = run_starts(ordered)
-    return ordered[starts[:-1]], np.diff(starts)

@@ -15,7 +15,7 @@ from skydb.calibration.derive import ROW_COLUMNS, ImageSources, derive_tables, d
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.rewriting import RewrittenCell
 from skydb.errors import DataError
-from skydb.kernels.distinct import distinct, is_among
+from skydb.kernels.distinct import counted, distinct, is_among
 from skydb.schema.model import Table
 from skydb.schema.tables import OBJECT_SEEDS, TABLES
 from skydb.store.cells import Cell
@@ -27,7 +27,7 @@ from skydb.store.seeds import FOUNDING
 from skydb.store.snapshot import Snapshot
 
 from .images import UNKNOWN, Images
-from .keys import Ints, counted, repeated
+from .keys import Ints, repeated
 from .ledger import LostRows
 from .links import NAMES, linked
 from .seeds import MendedSeeds, mended_seeds

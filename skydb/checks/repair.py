@@ -21,7 +21,7 @@ from skydb.calibration.derive import ImageSources
 from skydb.calibration.photcode_terms import PhotcodeTerms
 from skydb.calibration.rewriting import RewrittenCell, sky_of
 from skydb.database import Database
-from skydb.kernels.distinct import is_among
+from skydb.kernels.distinct import counted, is_among
 from skydb.parallel.executor import Executor
 from skydb.schema.tables import TABLES
 from skydb.store.carried import map_cells
@@ -41,7 +41,7 @@ from skydb.store.turns import only_mover
 
 from .findings import KINDS, Finding
 from .images import Images, indexed_images
-from .keys import Ints, counted
+from .keys import Ints
 from .ledger import Ledger, LostRows
 from .links import ALIASES
 from .manifests import rewrite_manifests

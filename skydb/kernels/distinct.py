@@ -6,10 +6,13 @@ calls it), 0.02 to 0.09 s for these.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections import Counter
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .runs import run_starts
 
 Integer = TypeVar("Integer", bound=np.integer)
 
@@ -36,3 +39,24 @@ def is_among(values: NDArray[Integer], ascending: NDArray[Integer]) -> NDArray[n
         return np.zeros(len(values), dtype=bool)
     at = np.searchsorted(ascending, values)
     return np.asarray(ascending[np.minimum(at, len(ascending) - 1)] == values)
+
+
+def counted(values: NDArray[Integer]) -> tuple[NDArray[Integer], NDArray[np.int64]]:
+    """Return the distinct values, ascending, and how often each occurs.
+
+    >>> [array.tolist() for array in counted(np.array([5, 3, 5]))]
+    [[3, 5], [1, 2]]
+    """
+    ordered = np.sort(values)
+    starts = run_starts(ordered)
+    return ordered[starts[:-1]], np.diff(starts)
+
+
+def by_value(values: NDArray[np.integer[Any]]) -> Counter[int]:
+    """Count how often each value occurs.
+
+    >>> by_value(np.array([3, 1, 3]))
+    Counter({3: 2, 1: 1})
+    """
+    names, counts = counted(values)
+    return Counter(dict(zip(names.tolist(), counts.tolist(), strict=True)))

@@ -16,8 +16,9 @@ from skydb.checks.fsck import fsck
 from skydb.database import Database
 from skydb.ingest.addstar import addstar
 from skydb.ingest.companion_log import sum_of
-from skydb.ingest.companions import DUPLICATE, CompanionCounts, counted
+from skydb.ingest.companions import DUPLICATE, CompanionCounts
 from skydb.ingest.readers.interface import DetectionFilter
+from skydb.kernels.distinct import by_value
 from skydb.schema.tables import MEASUREMENTS
 from skydb.store.history import catalog_table
 from skydb.tools.cli import main
@@ -125,7 +126,7 @@ def test_nothing_comes_to_tables_that_are_not_declared(night: tuple[list[Path], 
     check_sound(db)
 
 
-def test_rows_of_detections_that_are_filtered_out_are_counted(
+def test_rows_of_detections_that_are_filtered_out_are_by_value(
     night: tuple[list[Path], list[Made]], tmp_path: Path
 ) -> None:
     files, made = night
@@ -247,7 +248,8 @@ def test_counts_by_file_of_all_cells_are_those_of_counting_row_by_row() -> None:
     cells = [{name: (rng.integers(0, 40, n), rng.integers(0, 40, n // 3)) for name in ("xrad", "xsrc")[: 1 + n % 2]}
              for n in (0, 1, 50, 301)]  # fmt: skip
     total = sum_of(
-        {name: CompanionCounts(counted(stored), {DUPLICATE: counted(again)}) for name, (stored, again) in cell.items()}
+        {name: CompanionCounts(by_value(stored), {DUPLICATE: by_value(again)})
+         for name, (stored, again) in cell.items()}
         for cell in cells
     )
     for name in ("xrad", "xsrc"):
