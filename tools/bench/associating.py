@@ -11,6 +11,7 @@ import numpy as np
 from skydb.ingest.associate import Detections, founders_in_order, link, link_cell
 from skydb.ingest.batch import DEFAULT_RADIUS_ARCSEC
 from skydb.ingest.founding import found_ids
+from skydb.ingest.linking import some_of
 from skydb.ingest.tracks import RADIANS_PER_ARCSEC, Images, Seeds
 from skydb.sky.partition import pixel_of, unit_vectors
 from skydb.store.cells import Cell
@@ -68,7 +69,7 @@ def _ours(sky: _Sky, objects: dict[str, float]) -> int:
 
     def solve(cell: Cell) -> tuple[Detections, np.ndarray]:
         first, last = np.searchsorted(sky.in_sky_order.found_pix29, [cell.lo, cell.hi])
-        mine = _some(sky.in_sky_order, slice(first, last))
+        mine = _some(sky.in_sky_order, np.arange(first, last))
         solved = link_cell(mine, images, nothing, cell=cell.key, pix29=mine.found_pix29)
         founders = np.flatnonzero(solved.links.founder == np.arange(last - first))
         return _some(mine, solved.pooled_detections), mine.found_pix29[founders]
@@ -82,8 +83,8 @@ def _ours(sky: _Sky, objects: dict[str, float]) -> int:
     return len(sky.in_sky_order.rank)
 
 
-def _some(rows: Detections, which: slice | np.ndarray) -> Detections:
-    return Detections(*(getattr(rows, f.name)[which] for f in fields(Detections)))
+def _some(rows: Detections, which: np.ndarray) -> Detections:
+    return Detections(*(some_of(getattr(rows, f.name), which) for f in fields(Detections)))
 
 
 def _with_trees(sky: _Sky, objects: dict[str, float]) -> int:

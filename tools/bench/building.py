@@ -27,6 +27,7 @@ from skydb.store.compact import compact
 from skydb.store.layout import CATALOG
 
 from .case import OURS, Case
+from .memory import peak_memory
 from .scene import HELD_BACK, Scene
 
 GROUP = "building"
@@ -36,10 +37,12 @@ COPY, REWRITE = "DuckDB COPY", "full rewrite"
 
 def cases(scene: Scene) -> Iterator[Case]:
     """Yield the cases; each works on a database of its own."""
+    peaks: dict[str, float] = {}
     yield Case(
         "ingest", GROUP, "SMF files to associated, averaged, committed measurements",
-        {OURS: lambda: _ingest(scene), COPY: lambda: _copy(scene)},
+        {OURS: lambda: _ingest(scene, peaks), COPY: lambda: _copy(scene, peaks)},
         goal="1.2 x", peer_does="reads the same rows and writes the same columns; nothing else", repeat=1,
+        numbers=lambda: peaks,
     )  # fmt: skip
     linked = linked_copy(scene, scene.db, "linked.sky")
     fresh = iter(scene.exposures[-HELD_BACK:])
@@ -64,9 +67,11 @@ def cases(scene: Scene) -> Iterator[Case]:
     )  # fmt: skip
 
 
-def _ingest(scene: Scene) -> int:
+def _ingest(scene: Scene, peaks: dict[str, float]) -> int:
     db = scene.new_database("ingest.sky")
-    counts = addstar(db, scene.exposures, workers=scene.workers)
+    with peak_memory(os.getpid()) as peak:
+        counts = addstar(db, scene.exposures, workers=scene.workers)
+    peak.note(peaks)
     shutil.rmtree(db.root)
     return counts.count("n_measurements")
 
@@ -93,7 +98,7 @@ def _stored(db: Database) -> int:
     return sum(file.rows for file in db.snapshot().files("measurements_cal"))
 
 
-def _copy(scene: Scene) -> int:
+def _copy(scene: Scene, peaks: dict[str, float]) -> int:
     """Let DuckDB write the columns of every detection, read by our readers, to one Parquet file; return the rows."""
     import duckdb
 
@@ -101,10 +106,14 @@ def _copy(scene: Scene) -> int:
     path = scene.folder / "copy.parquet"
     schema = pa.schema([f for f in TABLES["measurements"].arrow if f.name != "object_id"])
     rows = pa.RecordBatchReader.from_batches(schema, _detections(scene, ReadRequest(photcodes), schema))
-    with duckdb.connect(config={"temp_directory": str(scene.folder / "copy.tmp")}) as con:
+    with (
+        peak_memory(os.getpid()) as peak,
+        duckdb.connect(config={"temp_directory": str(scene.folder / "copy.tmp")}) as con,
+    ):
         con.register("rows", rows)
         con.execute(f"COPY rows TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
         (count,) = con.execute(f"SELECT count(*) FROM '{path}'").fetchall()[0]
+    peak.note(peaks, " of DuckDB")
     path.unlink()
     return int(count)
 

@@ -22,6 +22,11 @@ class Peak:
         self.own = 0
         self.mapped = 0
 
+    def note(self, numbers: dict[str, float], whose: str = "") -> None:
+        """Put both, in MB, among the numbers of a case."""
+        numbers[f"MB{whose}"] = self.own / 1e6
+        numbers[f"MB{whose} with mapped files"] = self.mapped / 1e6
+
     def look(self, root: int) -> None:
         """Look at a process and its descendants."""
         sizes = [_sizes(number) for number in _tree(root)]

@@ -12,7 +12,7 @@ from skydb.ingest.merge import merge
 
 from .building import linked_copy
 from .case import OURS, Case
-from .memory import Peak, peak_memory
+from .memory import peak_memory
 from .scene import Scene
 
 GROUP = "merging"
@@ -58,7 +58,7 @@ def _half(scene: Scene, number: int) -> Database:
 def _merge(scene: Scene, into: Database, other: Database, peaks: dict[str, float], *, compact: bool = False) -> int:
     with peak_memory(os.getpid()) as peak:
         merge(into, other, compact=compact, workers=scene.workers)
-    _note(peaks, "", peak)
+    peak.note(peaks)
     return sum(file.rows for file in into.snapshot().files("measurements"))
 
 
@@ -78,11 +78,6 @@ def _concatenate(scene: Scene, peaks: dict[str, float]) -> int:
             " (FORMAT parquet, COMPRESSION zstd)"
         )
         (count,) = con.execute(f"SELECT count(*) FROM '{path}'").fetchall()[0]
-    _note(peaks, " of DuckDB", peak)
+    peak.note(peaks, " of DuckDB")
     path.unlink()
     return int(count)
-
-
-def _note(peaks: dict[str, float], whose: str, peak: Peak) -> None:
-    peaks[f"MB{whose}"] = peak.own / 1e6
-    peaks[f"MB{whose} with mapped files"] = peak.mapped / 1e6
