@@ -114,6 +114,7 @@ def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]
 
 def _tables(file: FitsFile) -> list[Hdu]:
     """The tables of a known EXTTYPE; every head that announces a table must have it."""
+    _refuse_cut(file)
     tables = [hdu for hdu in file.hdus if hdu.word("EXTTYPE") in EXTTYPES]
     tables = [t for t in tables if not (t.word("EXTTYPE") == "PS1_V2" and t.get("NAXIS1") == MISLABELLED_WIDTH)]
     if not tables:
@@ -133,6 +134,15 @@ def _tables(file: FitsFile) -> list[Hdu]:
             todo = "write the file again, with all columns of its EXTTYPE"
             raise DataError(f"the table ({exttype}) has no column {', '.join(missing)}", table.where, todo)
     return tables
+
+
+def _refuse_cut(file: FitsFile) -> None:
+    """Refuse a mosaic with fewer extensions than NEXTEND says; more are no fault, for it may be the raw image's."""
+    primary, n_found = file.hdus[0], len(file.hdus) - 1
+    announced = primary.get("NEXTEND")
+    if primary.word("CTYPE2").endswith("-DIS") and isinstance(announced, int) and announced > n_found:
+        what = f"NEXTEND announces {announced} extensions, the file has {n_found}: it is truncated"
+        raise DataError(what, primary.where, "copy the file again; or, if it has all its chips, correct NEXTEND")
 
 
 def _heads_of(file: FitsFile, tables: Sequence[Hdu]) -> list[Hdu]:

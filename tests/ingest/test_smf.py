@@ -524,6 +524,19 @@ def test_every_truncation_is_refused_but_between_chips(tmp_path):
             read(tmp_path / "cut.smf")
 
 
+@pytest.mark.parametrize(
+    ("n_extensions", "is_refused"), [(2, False), (4, True), (60, True), ("NaN", False), (None, False)]
+)
+def test_a_mosaic_cut_between_chips_is_refused_where_its_header_counts(tmp_path, n_extensions, is_refused):
+    chips = (Chip("XY01"), Chip("XY02", header={"CRVAL1": 9000.0}))
+    cut = write_smf(tmp_path / "a.smf", chips, {"NEXTEND": n_extensions}, drop=[2, 3])
+    if is_refused:
+        with pytest.raises(DataError, match=f"NEXTEND announces {n_extensions} extensions, the file has 2"):
+            read(cut)
+    else:
+        assert only(cut).images.num_rows == 1
+
+
 def test_data_that_contradict_their_sum_are_refused(tmp_path):
     path = write_smf(tmp_path / "a.smf")
     with fits.open(path, memmap=False) as hdus:
