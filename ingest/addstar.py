@@ -50,7 +50,8 @@ def addstar(
     db
         The database, or its path.
     files
-        Paths of files to ingest, or URLs, which are fetched first. A file whose content is in the database already is
+        Paths of files to ingest, or URLs, which are fetched first; as text they may be patterns (`night/*.smf`, `**`
+        for any folders). A file whose content is in the database already is
         recognised and changes nothing.
         With a mapping, the folder of a HATS catalog is its leaf files.
     photcode
@@ -134,7 +135,8 @@ def addstar(
 def _names(files: Any, mapping: Mapping | None) -> list[str]:
     """Return the files as text; a HATS catalog of a reference survey is its leaf files, each ingested by itself."""
     several = isinstance(files, Iterable) and not isinstance(files, str | PathLike | bytes)
-    names = [name for file in (files if several else [files]) for name in matching(file_name(file))]
+    given = [(file, file_name(file)) for file in (files if several else [files])]
+    names = [file_name(n) for file, name in given for n in (matching(name) if isinstance(file, str) else [name])]
     if not names:
         raise UsageError("no files to ingest", None, "name at least one")
     if mapping is None or mapping.kind != "reference":

@@ -27,7 +27,7 @@ from .fetching import Fetched, fetched
 from .job import Job
 from .known import Staying
 from .readers import reader_for
-from .readers.contents import Content, content_of
+from .readers.contents import Content, content_of, has_wildcards
 from .readers.interface import FolderReader, ReadRequest
 from .replacing import take_out
 from .report import AddstarReport, FileReport
@@ -160,7 +160,8 @@ def _or_failed(action: Callable[[], Result], path: Path) -> Result | _Failed:
 def _not_opened(error: OSError, path: Path) -> SkydbError:
     """Return what to say of a file that the system does not open."""
     todo = "give its files, or `skydb import-dvo` a DVO database's" if isdir(path) else "check the path"
-    found = disk_error(error, path) or UsageError(f"cannot be opened: {error.strerror}", str(path), todo)
+    matches = ", and nothing matches" if isinstance(error, FileNotFoundError) and has_wildcards(str(path)) else ""
+    found = disk_error(error, path) or UsageError(f"cannot be opened: {error.strerror}{matches}", str(path), todo)
     found.__cause__ = error
     return found
 

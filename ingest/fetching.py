@@ -1,16 +1,20 @@
-"""Input files at URLs: fetched into a folder of the database's, and read there under the names that they have."""
+"""Input files: those that patterns match, and those at URLs, which are fetched and read under their own names."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import glob
+from os.path import isdir, lexists
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from skydb.errors import BusyError, DataError, SkydbError, UsageError, clear_disk_errors
 from skydb.store.roots import filesystem_of, is_url
 from skydb.store.scratch import scratch
+
+from .readers.contents import has_wildcards
 
 Fetched = Mapping[str, Path | SkydbError]
 """Where each URL's file is now, or why it could not be had."""
@@ -38,24 +42,37 @@ def fetched(names: Sequence[str], root: Path) -> Iterator[Fetched]:
 
 
 def matching(name: str) -> list[str]:
-    """Return the URLs that one with wildcards stands for; any other name as it is.
+    """Return the files or URLs that a name with wildcards stands for, in order; any other name as it is.
+
+    A file that has the name itself, wildcards and all, goes before what they match. `**` stands for any folders, and
+    matches none itself. A path that nothing matches stays as it is too: no such file.
 
     Raises
     ------
     UsageError
-        Nothing matches, or the server does not list its files.
+        No URL matches, or the server does not list its files.
     """
-    if not is_url(name) or not any(letter in name for letter in "*?["):
+    if not has_wildcards(name):
         return [name]
+    return _urls(name) if is_url(name) else _paths(name) or [name]
+
+
+def _paths(pattern: str) -> list[str]:
+    if lexists(pattern):
+        return [pattern]
+    return sorted(path for path in glob(pattern, recursive=True) if "**" not in pattern or not isdir(path))
+
+
+def _urls(pattern: str) -> list[str]:
     try:
-        filesystem = filesystem_of(name)
-        found = sorted(filesystem.unstrip_protocol(path) for path in filesystem.glob(name))
+        filesystem = filesystem_of(pattern)
+        found = sorted(filesystem.unstrip_protocol(path) for path in filesystem.glob(pattern))
     except SkydbError:
         raise
     except Exception as error:  # every protocol has errors of its own
-        raise UsageError(f"what matches cannot be listed: {error}", name, "name the files") from error
+        raise UsageError(f"what matches cannot be listed: {error}", pattern, "name the files") from error
     if not found:
-        raise UsageError("nothing matches", name, "correct the URL, or name the files")
+        raise UsageError("nothing matches", pattern, "correct the URL, or name the files")
     return found
 
 

@@ -23,6 +23,7 @@ from skydb.store.snapshot import Snapshot
 from .readers.hats_folder import is_leaf
 from .routing import FileSummary, InputFile
 
+_REPLACE = " if it is a newer or a whole version of that file, give `--replace`;"
 DIFFERENCE = "diff"
 """The kind of difference images."""
 
@@ -50,7 +51,7 @@ class Staying:
 
 def accepted_images(
     db: Database, snapshot: Snapshot, files: Sequence[InputFile], summaries: Iterable[FileSummary],
-    *, replacing: Staying | None = None,
+    *, replacing: Staying | None = None, offer_replacing: bool = True,
 ) -> list[FileSummary]:  # fmt: skip
     """Return the summaries of a batch's files with what is known about them, and only the images that are to come.
 
@@ -67,6 +68,8 @@ def accepted_images(
     replacing
         None: images that the database has from other files are errors of their files. Else they are to be replaced,
         but for these.
+    offer_replacing
+        Errors of images that are there already name `--replace`: not in a call that has it.
     """
     summaries = [_of_kind(db, s) for s in summaries]
     digests = {f.number: f.digest for f in files}
@@ -77,7 +80,8 @@ def accepted_images(
         refused = [image for s in read if s.accepted for image in s.images.column("image_id").to_pylist()]
     else:
         refused = replacing.images(snapshot, read)
-    return refuse_known_images(read, known_images(snapshot, refused), {f.number: f.path for f in files})
+    known = known_images(snapshot, refused)
+    return refuse_known_images(read, known, {f.number: f.path for f in files}, offer_replacing=offer_replacing)
 
 
 def _of_kind(db: Database, summary: FileSummary) -> FileSummary:
@@ -120,7 +124,7 @@ def _read_otherwise(logged: LogEntry, n_images: int, n_rows: int) -> DataError:
 
 
 def refuse_known_images(
-    summaries: Iterable[FileSummary], known: dict[int, str], names: dict[int, str]
+    summaries: Iterable[FileSummary], known: dict[int, str], names: dict[int, str], *, offer_replacing: bool = True
 ) -> list[FileSummary]:
     """Return the summaries, with an error in every file that brings an image which the database or an earlier file has.
 
@@ -132,6 +136,8 @@ def refuse_known_images(
         Those of their images that the database has, with the files that they came from.
     names
         Names of the files, by number.
+    offer_replacing
+        As in `accepted_images`.
     """
     seen = dict(known)
     checked = []
@@ -143,19 +149,21 @@ def refuse_known_images(
                 seen.update(dict.fromkeys(ids, names[summary.number]))
             else:
                 image = summary.images.slice(twice, 1).to_pylist()[0]
-                error = _second_copy(image, names[summary.number], first=seen[ids[twice]], form=summary.format)
+                cure = _REPLACE if offer_replacing else ""
+                error = _second_copy(image, names[summary.number], seen[ids[twice]], form=summary.format, cure=cure)
                 summary = summary.failed(error, "database")
         checked.append(summary)
     return checked
 
 
-def _second_copy(image: dict[str, Any], file: str, *, first: str, form: str) -> DataError:
+def _second_copy(image: dict[str, Any], file: str, first: str, *, form: str, cure: str) -> DataError:
     """Return the error of a file of some format whose image is there already, from the file `first`."""
     words = image_words(image["image_key"])
     what = f"its image {image['name'] or ''} ({words}) is in the database already, from {first}"
     todo = (
-        "leave the file out; or, if it is another image, tell the two apart by what makes an image: start, photcode,"
-        " chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME and OBS_ID)"
+        f"leave the file out;{cure} or, if it is another image, tell the two apart by what makes an image: start,"
+        " photcode, chip and exposure name (in a mapping images.chip and exposures.name, in headers such as CHIPNAME"
+        " and OBS_ID)"
     )
     if is_leaf(Path(file)):
         todo = "give the folder of the HATS catalog in place of its leaf files: an image lies in several of them"

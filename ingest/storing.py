@@ -124,7 +124,9 @@ def base_of(job: Job, batch: RoutedBatch, *, replacing: Staying | None = None) -
     stored = Photcodes.from_arrow(snapshot.read_global("photcodes"))
     photcodes = job.photcodes(snapshot)
     _check_numbers(batch.photcodes, photcodes)
-    summaries = accepted_images(job.db, snapshot, batch.files, batch.summaries, replacing=replacing)
+    summaries = accepted_images(
+        job.db, snapshot, batch.files, batch.summaries, replacing=replacing, offer_replacing=not job.options.replace
+    )
     images = build_batch(
         summaries, photcodes, radius_arcsec=job.options.radius_arcsec, keep_order=job.options.keep_order
     )

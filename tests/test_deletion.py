@@ -562,3 +562,14 @@ def test_command_deletes_and_log_and_status_show_it(
     snapshots = catalog_table(db.snapshot(), "snapshots").to_pylist()
     assert snapshots[-1]["kind"] == "delete"
     assert f"--image {image}" in snapshots[-1]["command"]
+
+
+def test_text_names_a_few_of_many_files_and_json_all(
+    db: Database, night: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["delete", str(db.root), "--dry-run", *(word for file in night for word in ("--file", str(file)))]
+    assert main(call) == 0
+    (shown,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("files ")]
+    assert shown.split(maxsplit=1)[1] == f"{', '.join(sorted(map(str, night))[:3])}, and 1 more"
+    assert main([*call, "--json"]) == 0
+    assert sorted(json.loads(capsys.readouterr().out)["files"]) == sorted(map(str, night))

@@ -67,6 +67,11 @@ class Content:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def has_wildcards(name: str) -> bool:
+    """Say whether a name may be a pattern that stands for several files."""
+    return any(letter in name for letter in "*?[")
+
+
 def content_of(path: Path, reader: FolderReader | None = None) -> Content:
     """Return what an input is made of: as the reader says; else the leaves of a HATS catalog, or the file itself.
 

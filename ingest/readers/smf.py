@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skydb.errors import DataError, did_you_mean
-from skydb.schema.psphot import COLUMN_OF_TTYPE, UNSIGNED
+from skydb.schema.psphot import COLUMN_OF_TTYPE, UNSIGNED, needed_columns
 from skydb.schema.tables import MEASUREMENTS
 
 from .assemble import Detections, ImageTable, Rows, chunks
@@ -105,7 +105,8 @@ def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]
             refused += len(records)
             continue
         siblings = {kind: (hdu, file.records(hdu)) for kind, hdu in siblings_of(named, table, request.tables).items()}
-        chips.append(ImageTable(image, table, records, repeats(_det_id(records, table.layout)), siblings))
+        numbers, _ = _value([records], table.layout, "IPP_IDET")
+        chips.append(ImageTable(image, table, records, repeats(numbers), siblings))
     if not chips:
         raise DataError("no chip has usable astrometry (NASTRO is 0)", str(file.path), "solve its astrometry first")
     return chips, refused
@@ -113,6 +114,7 @@ def _chips(file: FitsFile, request: ReadRequest) -> tuple[list[ImageTable], int]
 
 def _tables(file: FitsFile) -> list[Hdu]:
     """The tables of a known EXTTYPE; every head that announces a table must have it."""
+    _refuse_cut(file)
     tables = [hdu for hdu in file.hdus if hdu.word("EXTTYPE") in EXTTYPES]
     tables = [t for t in tables if not (t.word("EXTTYPE") == "PS1_V2" and t.get("NAXIS1") == MISLABELLED_WIDTH)]
     if not tables:
@@ -126,10 +128,21 @@ def _tables(file: FitsFile) -> list[Hdu]:
             raise DataError(f"its table {hdu.word('EXTDATA')!r} is missing: the file is truncated", hdu.where,
                             "copy the file again")
     for table in tables:
-        missing = [name for name in ("X_PSF", "Y_PSF") if name not in table.layout.columns]
+        exttype = table.word("EXTTYPE")
+        missing = [name for name in needed_columns(exttype) if name not in table.layout.columns]
         if missing:
-            raise DataError(f"the table has no column {', '.join(missing)}", table.where, "write the file again")
+            todo = "write the file again, with all columns of its EXTTYPE"
+            raise DataError(f"the table ({exttype}) has no column {', '.join(missing)}", table.where, todo)
     return tables
+
+
+def _refuse_cut(file: FitsFile) -> None:
+    """Refuse a mosaic with fewer extensions than NEXTEND says; more are no fault, for it may be the raw image's."""
+    primary, n_found = file.hdus[0], len(file.hdus) - 1
+    announced = primary.get("NEXTEND")
+    if primary.word("CTYPE2").endswith("-DIS") and isinstance(announced, int) and announced > n_found:
+        what = f"NEXTEND announces {announced} extensions, the file has {n_found}: it is truncated"
+        raise DataError(what, primary.where, "copy the file again; or, if it has all its chips, correct NEXTEND")
 
 
 def _heads_of(file: FitsFile, tables: Sequence[Hdu]) -> list[Hdu]:
@@ -215,13 +228,10 @@ def _detections(batch: Sequence[Rows], request: ReadRequest) -> Detections:
         for rows, a, b in zip(batch, edges[:-1], edges[1:], strict=True)
     ]
     kept, rejected = kept_rows(
-        parts, request.keep, mag_err=_optional(records, layout, "PSF_INST_MAG_SIG"),
-        photflags=_optional(records, layout, "FLAGS"),
+        parts, request.keep, mag_err=_value(records, layout, "PSF_INST_MAG_SIG")[0],
+        photflags=_value(records, layout, "FLAGS")[0],
     )  # fmt: skip
     columns, nulls = _file_columns(records, layout, kept)
-    if "det_id" not in columns:
-        numbers = [np.arange(len(rows.source.records), dtype=np.int64)[rows.rows] for rows in batch]
-        columns["det_id"] = np.concatenate(numbers)[kept]
     table, n_nulled = arrow_columns(key_columns(parts, kept) | columns, nulls)
     return Detections(table, rejected, n_nulled, _companions(batch, records, kept, columns["det_id"], request))
 
@@ -268,10 +278,9 @@ def _file_columns(
             null = beyond if null is None else null if beyond is None else null | beyond
         if null is not None and name != "det_id":
             nulls[name] = null
-    if "inst_mag" in columns:
-        columns["inst_mag"] = _magnitudes(columns["inst_mag"])
-    if "inst_flux" not in columns and "inst_mag" in columns:  # PS1_V1 and V2 give magnitudes only
-        columns |= flux_of_magnitude(columns["inst_mag"], columns.get("inst_mag_err"))
+    columns["inst_mag"] = _magnitudes(columns["inst_mag"])
+    if "inst_flux" not in columns:  # PS1_V1 and V2 give magnitudes only
+        columns |= flux_of_magnitude(columns["inst_mag"], columns["inst_mag_err"])
     return columns, nulls
 
 
@@ -286,13 +295,3 @@ def _value(records: Records, layout: TableLayout, ttype: str) -> tuple[NDArray[A
     if ttype in _UNSIGNED and values.dtype.kind == "i" and layout.columns[ttype].letter in "IJ":
         values = values.view(f"u{values.dtype.itemsize}")
     return values, null
-
-
-def _optional(records: Records, layout: TableLayout, ttype: str) -> NDArray[Any] | None:
-    return _value(records, layout, ttype)[0] if ttype in layout.columns else None
-
-
-def _det_id(records: NDArray[Any], layout: TableLayout) -> NDArray[Any]:
-    """The detections' numbers; row numbers where the file has none."""
-    numbers = _optional([records], layout, "IPP_IDET")
-    return np.arange(len(records)) if numbers is None else numbers

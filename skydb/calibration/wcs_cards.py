@@ -14,6 +14,8 @@ from typing import Any
 
 from skydb.errors import DataError, UsageError
 
+from .header_numbers import number
+from .native_pole import NATIVE_TERMS, UPRIGHT, is_distorted, turn
 from .planes import Plane, Term
 from .pv_terms import bent
 
@@ -23,6 +25,9 @@ KINDS = {
     "TAN": "TAN", "TPV": "TAN", "DIS": "DIS", "WRP": "WRP", "PLY": "LIN", "LIN": "LIN", "SIN": "SIN", "STG": "STG",
     "ARC": "ARC", "ZEA": "ZEA", "ZPL": "ZEA", "ZPN": "ZPN",
 }  # fmt: skip
+UNTURNED = ("WRP", "DIS", "LIN")
+"""Types of DVO's own and without a projection: FITS says nothing of a native pole of theirs."""
+DEGREES = ("", "deg", "degree", "degrees")
 ZPN_TERMS = 30
 """PV2_0 … PV2_29, as FITS has them."""
 ORDERS = ((2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3))
@@ -61,7 +66,7 @@ def read_cards(header: Mapping[str, Any]) -> WcsCards:
         plane = replace(plane, terms=_dvo_terms(header))
     if ctype.endswith("-SIP") or "A_ORDER" in header:
         plane = replace(plane, sip=_sip_terms(header))
-    if kind == "TAN":
+    if kind == "TAN" and is_distorted(header):
         plane = bent(plane, header)
     crval = number(header, "CRVAL1"), number(header, "CRVAL2")
     return _checked(WcsCards(kind, plane, crval, _radial(kind, header)), header)
@@ -83,6 +88,8 @@ def plane_cards(plane: Plane, kind: str, crval: tuple[float, float]) -> dict[str
     for k in (0, 1):
         cards[f"CRVAL{k + 1}"] = crval[k]
         cards[f"CRPIX{k + 1}"] = plane.crpix[k]
+    if kind not in UNTURNED and crval[1] >= 90.0:
+        cards["LONPOLE"] = UPRIGHT
     if plane.sip:
         return cards | _sip_cards(plane)
     cards["CDELT1"], cards["CDELT2"] = plane.cdelt
@@ -94,26 +101,6 @@ def plane_cards(plane: Plane, kind: str, crval: tuple[float, float]) -> dict[str
         term = known.get((i, j), Term(i, j, 0.0, 0.0))
         cards[f"PCA1X{i}Y{j}"], cards[f"PCA2X{i}Y{j}"] = term.first, term.second
     return cards
-
-
-def number(header: Mapping[str, Any], key: str, default: float | None = None) -> float:
-    """Return a keyword's finite number.
-
-    Raises
-    ------
-    DataError
-        It is absent and has no default, or is no finite number.
-    """
-    value = header.get(key, default)
-    if value is None:
-        raise DataError("the keyword is absent", key, "add it to the header")
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        result = math.nan
-    if not math.isfinite(result):
-        raise DataError(f"{value!r} is no finite number", key, "correct the header")
-    return result
 
 
 def _kind(ctype: str, ctype1: str) -> str:
@@ -229,14 +216,30 @@ def _checked(cards: WcsCards, header: Mapping[str, Any]) -> WcsCards:
         return cards
     if not -90.0 <= cards.crval[1] <= 90.0:
         raise DataError(f"{cards.crval[1]:g} is no declination", "CRVAL2", "correct the header")
-    if number(header, "LONPOLE", 180.0) != 180.0:
-        raise DataError("a native pole other than 180 is not read", "LONPOLE", "rotate the matrix instead")
+    _check_units(header)
     known = {"TAN": ("PV1_", "PV2_"), "ZPN": ("PV2_",)}.get(cards.kind, ())
     others = [key for key in header if key[:4] in ("PV1_", "PV2_") and key[:4] not in known]
-    unread = [key for key in others if number(header, key) != 0.0]
+    unread = [key for key in others if number(header, key) != 0.0 and key not in NATIVE_TERMS]
     if unread:
         raise DataError(f"this term of projection {cards.kind} is not read", unread[0], "give SIP or PCA polynomials")
-    return _to_icrs(cards, header)
+    return _to_icrs(_turned(cards, header), header)
+
+
+def _turned(cards: WcsCards, header: Mapping[str, Any]) -> WcsCards:
+    """The cards with a map to the plane whose second axis points north."""
+    if cards.kind in UNTURNED:
+        if number(header, "LONPOLE", UPRIGHT) != UPRIGHT:
+            raise DataError(f"type {cards.kind} has no native pole", "LONPOLE", "rotate the matrix instead")
+        return cards
+    angle = turn(header, cards.kind, cards.crval[1])
+    return replace(cards, plane=cards.plane.rotated(angle)) if angle else cards
+
+
+def _check_units(header: Mapping[str, Any]) -> None:
+    for key in ("CUNIT1", "CUNIT2"):
+        unit = str(header.get(key, "")).strip()
+        if unit.lower() not in DEGREES:
+            raise DataError(f"the unit {unit!r} is not read", key, "give CRVAL and the scale in degrees")
 
 
 def _equinox(header: Mapping[str, Any]) -> float:

@@ -35,7 +35,23 @@ UNSIGNED = {"FLAGS": 2**31, "FLAGS2": 2**31, "N_FRAMES": 2**15}
 COLUMN_OF_TTYPE = {c.psphot: c.name for c in MEASUREMENTS if c.psphot}
 """The skydb column that keeps each psphot column."""
 
+_NEEDED = (
+    "IPP_IDET", "X_PSF", "Y_PSF", "X_PSF_SIG", "Y_PSF_SIG", "PSF_INST_MAG", "PSF_INST_MAG_SIG", "PSF_QF", "FLAGS",
+)  # fmt: skip
+_FLUX = ("PSF_INST_FLUX", "PSF_INST_FLUX_SIG")
+WITHOUT_FLUX = ("PS1_V1", "PS1_V2")
+"""The versions that give magnitudes only."""
+
 _NUMPY = {"J": ">i4", "E": ">f4", "D": ">f8", "I": ">i2"}
+
+
+def needed_columns(exttype: str) -> tuple[str, ...]:
+    """Return the columns that every table of an EXTTYPE has, and without which answers would be wrong or empty.
+
+    >>> needed_columns("PS1_V2")[-1]
+    'FLAGS'
+    """
+    return _NEEDED if exttype in WITHOUT_FLUX else (*_NEEDED, *_FLUX)
 
 
 def ps1_v4_dtype() -> np.dtype[np.void]:

@@ -208,7 +208,7 @@ def test_another_equinox_turns_tangent_point_and_north(dec):
         ({"CTYPE2": None}, "no astrometry"), ({"CTYPE2": "DEC--AIT"}, "AIT"), ({"CRVAL1": None}, "CRVAL1"),
         ({"CRVAL2": "NaN"}, "CRVAL2"), ({"CRVAL2": 91.0}, "declination"), ({"CDELT1": 0.0}, "no inverse"),
         ({"PC001001": "x"}, "PC001001"), ({"NPLYTERM": 4}, "NPLYTERM"), ({"NPLYTERM": -1}, "NPLYTERM"),
-        ({"LONPOLE": 90.0}, "LONPOLE"), ({"PV1_3": 1.0}, "PV1_3"), ({"CTYPE2": "DEC--WRP"}, "WRP needs"),
+        ({"LONPOLE": "x"}, "LONPOLE"), ({"PV1_11": 1.0}, "PV1_11"), ({"CTYPE2": "DEC--WRP"}, "WRP needs"),
         ({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN"}, "RA, Dec"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.coordinates import FK5, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given, settings
@@ -49,6 +50,58 @@ def test_positions_are_those_of_astropy_and_lead_back(kind, dec, scale):
     back = model.sky_to_pixel(ra[shown], dec[shown])
     np.testing.assert_allclose(back, (x[shown], y[shown]), atol=1e-6)
     assert AstrometricModel.from_json(model.to_json()) == model
+
+
+TURNS = {"none": {}, "0": {"LONPOLE": 0.0}, "180": {"LONPOLE": 180.0}, "37": {"LONPOLE": 37.0, "LATPOLE": 12.0},
+         "-90": {"LONPOLE": -90.0}}  # fmt: skip
+SIP = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 3e-5, "A_1_1": -2e-5, "B_0_2": 4e-5}
+TPV = {"PV1_0": 0.01, "PV1_1": 1.02, "PV1_5": 0.03, "PV2_0": -0.02, "PV2_1": 0.98, "PV2_6": 0.05}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("dec", [90.0, 89.9999999, 30.0, -89.9999999, -90.0])
+@pytest.mark.parametrize(("kind", "terms"), [
+    ("TAN", {}), ("SIN", {}), ("ZPN", ZPN), ("ARC", {}), ("TAN-SIP", SIP), ("TPV", TPV), ("TAN", TPV),
+])  # fmt: skip
+def test_north_is_where_the_native_pole_says_or_fits_has_it_by_default(kind, terms, dec, turn):
+    cards = header(kind, dec=dec, scale=1e-3) | terms | TURNS[turn]
+    x, y = np.array([0.0, 400.0, 900.0, 500.5]), np.array([900.0, 250.0, -30.0, 400.0])
+    model = AstrometricModel.from_headers(cards)
+    ra, dec = model.pixel_to_sky(x, y)
+    as_fits = cards | {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV"} if terms is TPV else cards
+    assert separation_arcsec(ra, dec, *by_astropy(as_fits, x, y)).max() < 1e-7
+    np.testing.assert_allclose(model.sky_to_pixel(ra, dec), (x, y), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["TAN", "SIN", "ZEA"])
+@pytest.mark.parametrize("terms", [
+    {"PV1_3": 0.0}, {"PV1_3": 75.0, "LONPOLE": 180.0}, {"PV1_4": 3.0},
+    {"PV1_0": 0.0, "PV1_1": 0.0, "PV1_2": 90.0, "PV1_3": 180.0, "PV1_4": 0.0},
+])  # fmt: skip
+def test_native_coordinates_of_pv_terms_are_read(kind, terms):
+    cards = header(kind) | terms
+    x, y = np.array([0.0, 400.0, 900.0]), np.array([900.0, 250.0, -30.0])
+    got = AstrometricModel.from_headers(cards).pixel_to_sky(x, y)
+    assert separation_arcsec(*got, *by_astropy(cards, x, y)).max() < 1e-7
+
+
+@pytest.mark.parametrize("sip", [(), (Term(2, 0, 1e-5, 0.0),)])
+def test_written_cards_say_where_north_is_at_the_pole(sip):
+    plane = Plane((500.5, 400.0), (1e-4, 1e-4), (-0.8, 0.6, 0.6, 0.8), sip=sip)
+    model = AstrometricModel(FocalMap(plane, 10.0, 90.0))
+    cards, x, y = model.chip_cards(), np.array([0.0, 900.0]), np.array([900.0, -30.0])
+    wanted = model.pixel_to_sky(x, y)
+    assert separation_arcsec(*AstrometricModel.from_headers(cards).pixel_to_sky(x, y), *wanted).max() < 1e-8
+    as_fits = {key.replace("00", "", 1).replace("00", "_"): value for key, value in cards.items()}
+    assert separation_arcsec(*by_astropy(as_fits, x, y), *wanted).max() < 1e-7
+
+
+def test_another_equinox_turns_a_turned_header_too():
+    cards = header("TAN", dec=90.0) | {"EQUINOX": 1975.0, "RADESYS": "FK5", "LONPOLE": 20.0}
+    x, y = np.array([0.0, 1000.0]), np.array([900.0, 0.0])
+    old = SkyCoord(*by_astropy(cards, x, y), unit="deg", frame=FK5(equinox="J1975")).icrs
+    got = AstrometricModel.from_headers(cards).pixel_to_sky(x, y)
+    assert separation_arcsec(*got, old.ra.deg, old.dec.deg).max() < 1e-4
 
 
 @pytest.mark.parametrize("kind", PROJECTIONS)
@@ -103,7 +156,11 @@ def test_pv_terms_follow_what_dvo_has():
     ("TPV", {"PV2_40": 0.0}, "PV2_40: 0.0 is no term of TPV"), ("TPV", {"PV1_x": 1.0}, "PV1_x: 1.0 is no term"),
     ("TPV", {"PV1_1": "NaN"}, "PV1_1: 'NaN' is no term of TPV"), ("TPV", {"PV1_1": 0.0}, "no inverse"),
     ("SIN", {"PV2_1": 0.1}, "PV2_1: this term of projection SIN is not read"),
-    ("ZPN", {"PV1_1": 1.0}, "PV1_1: this term"), ("ZPN", {"PV2_0": 0.1}, "does not grow from 0"),
+    ("ZPN", {"PV1_1": 1.0}, "PV1_1: a point of reference beside"),
+    ("TAN", {"PV1_2": 0.0}, "PV1_2: a point of reference"),
+    ("ZPN", {"PV1_5": 1.0}, "PV1_5: this term"), ("TAN", {"LONPOLE": "north"}, "LONPOLE: 'north' is no finite number"),
+    ("TAN", {"CUNIT1": "arcsec"}, "CUNIT1: the unit 'arcsec' is not read"), ("SIN", {"CUNIT2": "rad"}, "CUNIT2: the"),
+    ("DIS", {"LONPOLE": 0.0}, "LONPOLE: type DIS has no native pole"), ("ZPN", {"PV2_0": 0.1}, "does not grow from 0"),
     ("ZPN", {"PV2_1": 0.0}, "does not grow from 0"), ("TNX", {}, "projection 'DEC--TNX' is not known"),
 ])  # fmt: skip
 def test_terms_that_are_not_read_are_refused(kind, change, words):

@@ -66,3 +66,30 @@ def test_wildcards_are_those_of_the_server(db: Database, night: list[Path]) -> N
     with pytest.raises(UsageError, match="nothing reads nowhere://"):
         addstar(db, "nowhere://x/*.smf", workers=1)
     assert addstar(db, "nowhere://x/y.smf", workers=1).files[0].status == "failed"
+
+
+def test_patterns_of_paths_are_the_files_that_match(
+    db: Database, night: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "all" / "night2" / "late"
+    deep.mkdir(parents=True)
+    shutil.copy(night[0], tmp_path / "all" / "a.cmf")
+    shutil.copy(night[1], deep / "b.cmf")
+    shutil.copy(night[2], deep / "c[1].cmf")
+    monkeypatch.chdir(tmp_path)
+    assert [f.file for f in addstar(db, "all/*.cmf", workers=1, dry_run=True).files] == ["all/a.cmf"]
+    both = addstar(db, ["all/**", "all/*.smf", "all/?.cmf"], workers=1, dry_run=True).files
+    assert [f.file for f in both[:3]] == ["all/a.cmf", "all/night2/late/b.cmf", "all/night2/late/c[1].cmf"]
+    assert (both[3].status, both[3].exit_code) == ("failed", 2)
+    assert "all/*.smf: cannot be opened: No such file or directory, and nothing matches" in str(both[3].error)
+    assert len(both) == 4, "what two patterns match comes once"
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(db: Database, night: list[Path], tmp_path: Path) -> None:
+    odd = tmp_path / "c[1].cmf"
+    shutil.copy(night[0], odd)
+    shutil.copy(night[1], tmp_path / "c1.cmf")
+    assert [f.file for f in addstar(db, str(odd), workers=1).files] == [str(odd)]
+    odd.unlink()
+    (gone,) = addstar(db, odd, workers=1).files
+    assert (gone.file, gone.status) == (str(odd), "failed"), "what is given as a path is no pattern"

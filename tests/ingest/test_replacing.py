@@ -54,6 +54,24 @@ def test_a_second_copy_is_refused_unless_it_is_to_replace(db: Database, tmp_path
     check_sound(db)
 
 
+def test_a_file_that_came_cut_is_refused_with_the_cure_which_works(db: Database, tmp_path: Path) -> None:
+    chips = [Chip("XY01", rows(10, seed=1)), Chip("XY02", rows(12, seed=2), {"CRVAL1": 5000.0})]
+    addstar(db, write_smf(tmp_path / "a.smf", chips, drop=[2, 3]), workers=1)
+    whole = write_smf(tmp_path / "b.smf", chips)
+    (refused,) = addstar(db, whole, workers=1).files
+    assert "if it is a newer or a whole version of that file, give `--replace`" in str(refused.error)
+    (taken,) = addstar(db, whole, replace_images=True, workers=1).files
+    assert (taken.status, taken.n_measurements) == ("ingested", 22)
+    check_sound(db)
+
+
+def test_of_two_files_of_a_call_that_replaces_the_second_is_not_told_to_replace(db: Database, tmp_path: Path) -> None:
+    files = [write_cmf(tmp_path / name, rows(5, seed=seed)) for seed, name in enumerate(("a.cmf", "b.cmf"))]
+    _, second = addstar(db, files, replace_images=True, workers=1).files
+    assert "in the database already" in str(second.error)
+    assert "--replace" not in str(second.error)
+
+
 def test_only_the_images_that_come_again_are_replaced(db: Database, tmp_path: Path) -> None:
     chips = [Chip("XY01", rows(10, seed=1)), Chip("XY02", rows(12, seed=2), {"CRVAL1": 5000.0})]
     addstar(db, write_smf(tmp_path / "all.smf", chips), workers=1)

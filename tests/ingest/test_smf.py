@@ -489,6 +489,28 @@ def test_structural_damage_rejects_the_file(tmp_path):
         read(write_smf(tmp_path / "f.smf", (Chip(table=table),)))
 
 
+NEEDED = ("IPP_IDET", "X_PSF", "Y_PSF", "X_PSF_SIG", "Y_PSF_SIG", "PSF_INST_MAG", "PSF_INST_MAG_SIG", "PSF_QF", "FLAGS")
+
+
+@pytest.mark.parametrize("ttype", NEEDED)
+@pytest.mark.parametrize("exttype", ["PS1_V1", "PS1_V5", "PS1_SV2", "PS1_DV1"])
+def test_a_table_without_a_column_that_all_of_its_type_have_is_refused(tmp_path, exttype, ttype):
+    table = rows(3)
+    del table[ttype]
+    with pytest.raises(DataError, match=rf"XY02\.psf.*\({exttype}\) has no column {ttype};"):
+        read(write_smf(tmp_path / "a.smf", (Chip(), Chip("XY02", table, exttype=exttype))))
+
+
+def test_all_columns_that_are_missing_are_named(tmp_path):
+    table = rows(0)
+    for name in ("FLAGS", "PSF_INST_MAG", "PSF_INST_FLUX"):
+        del table[name]
+    with pytest.raises(DataError, match="has no column PSF_INST_MAG, FLAGS, PSF_INST_FLUX"):
+        read(write_smf(tmp_path / "a.smf", (Chip(table=table),)))
+    with pytest.raises(DataError, match="has no column PSF_INST_MAG, FLAGS;"):
+        read(write_smf(tmp_path / "a.smf", (Chip(table=table, exttype="PS1_V2"),)))
+
+
 def test_every_truncation_is_refused_but_between_chips(tmp_path):
     path = write_smf(tmp_path / "a.smf", (Chip("XY01"), Chip("XY02", header={"CRVAL1": 9000.0})))
     content = path.read_bytes()
@@ -500,6 +522,19 @@ def test_every_truncation_is_refused_but_between_chips(tmp_path):
         (tmp_path / "cut.smf").write_bytes(content[:size])
         with pytest.raises(DataError):
             read(tmp_path / "cut.smf")
+
+
+@pytest.mark.parametrize(
+    ("n_extensions", "is_refused"), [(2, False), (4, True), (60, True), ("NaN", False), (None, False)]
+)
+def test_a_mosaic_cut_between_chips_is_refused_where_its_header_counts(tmp_path, n_extensions, is_refused):
+    chips = (Chip("XY01"), Chip("XY02", header={"CRVAL1": 9000.0}))
+    cut = write_smf(tmp_path / "a.smf", chips, {"NEXTEND": n_extensions}, drop=[2, 3])
+    if is_refused:
+        with pytest.raises(DataError, match=f"NEXTEND announces {n_extensions} extensions, the file has 2"):
+            read(cut)
+    else:
+        assert only(cut).images.num_rows == 1
 
 
 def test_data_that_contradict_their_sum_are_refused(tmp_path):

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from ..output import cluster_option, emit, json_option, steps, workers_option
+
+if TYPE_CHECKING:
+    from skydb.deletion import DeletionReport
+
+SHOWN_FILES = 3
+"""How many of the files that lost images the text names; JSON has all."""
 
 
 @click.command(
@@ -39,4 +48,11 @@ def command(
             db, images=images, files=files, exposures=exposures, nights=nights, ingests=ingests, dry_run=dry_run,
             workers=workers, cluster=cluster, progress=show,
         )  # fmt: skip
-    emit(report, as_json=as_json)
+    emit(report if as_json else _for_people(report), as_json=as_json)
+
+
+def _for_people(report: DeletionReport) -> dict[str, Any]:
+    """Return the report with as many files as fit a line or two, and the number of the others."""
+    n_more = len(report.files) - SHOWN_FILES
+    shown = report.files if n_more <= 0 else (*report.files[:SHOWN_FILES], f"and {n_more} more")
+    return asdict(report) | {"files": ", ".join(shown)}
