@@ -16,7 +16,7 @@ from .mapping import Mapping
 from .mapping_rules import CutRule
 from .table_columns import BlockColumns, floats
 from .table_images import Moments
-from .table_photometry import check_calibrated
+from .table_photometry import check_calibrated, counts_whole_exposures
 from .table_times import days_of, tai_and_utc_start
 from .table_values import Values, converted
 
@@ -115,18 +115,19 @@ def flux_signs(plan: Plan, columns: BlockColumns) -> np.ndarray | None:
 
 
 def exposure_times(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
-    """Return the exposure time (N,) of every row, s; NaN where none is known; one below 0 is none, and counted."""
-    seconds = _given_exptime(plan, columns, photcode)
-    below = seconds < 0.0
-    columns.n_nulled += int(below.sum())
-    return np.where(below, np.nan, seconds)
+    """Return the exposure time (N,) of every row, s; NaN where none is known.
 
-
-def _given_exptime(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
+    One below 0 is none, and counted; so is a 0 of a column where counts are of the whole exposure. A constant 0 is what
+    the mapping says on purpose: that they are per second.
+    """
     rule = plan.mapping.time
     seconds = np.full(len(columns), np.nan)
     if rule.exptime is not None:
         seconds = floats(columns.value(IMAGES["exptime"], rule.exptime))
+        zero = rule.exptime.value is None and counts_whole_exposures(plan.mapping)
+        none = (seconds <= 0.0) if zero else (seconds < 0.0)
+        columns.n_nulled += int(none.sum())
+        seconds = np.where(none, np.nan, seconds)
     if rule.exptime_by_photcode:
         nominal = np.array([rule.exptime_by_photcode.get(code.name, np.nan) for code in plan.photcodes])
         seconds = np.where(np.isnan(seconds), nominal[photcode], seconds)
