@@ -46,7 +46,8 @@ class Plan:
         check_calibrated(mapping, photcodes)
         epoch_mjd, epoch_utc = np.nan, np.nan
         if mapping.kind == "reference":
-            days = days_of(pa.array([mapping.time.value]), mapping.time, ()).array.to_numpy(zero_copy_only=False)
+            epoch = days_of(pa.array([mapping.time.value]), mapping.time, (), constant=True)
+            days = epoch.array.to_numpy(zero_copy_only=False)
             mjd, utc = tai_and_utc_start(days, np.zeros(1), scale=mapping.time.scale, at="mid")
             epoch_mjd, epoch_utc = float(mjd[0]), float(utc[0])
         return cls(mapping, request.keep, photcodes, request.photcode is not None, epoch_mjd, epoch_utc)
@@ -148,7 +149,7 @@ def moments_of(plan: Plan, columns: BlockColumns, exptime: np.ndarray, column: s
         n = len(columns)
         return Moments(np.full(n, plan.epoch_mjd), np.full(n, plan.epoch_utc), exptime)
     else:
-        value = days_of(pa.array([rule.value]), rule, ()).array
+        value = days_of(pa.array([rule.value]), rule, (), constant=True).array
         days = np.full(len(columns), floats(value)[0])
     mjd, utc_start = tai_and_utc_start(days, exptime, scale=rule.scale, at=rule.at)
     return Moments(mjd, utc_start, exptime)

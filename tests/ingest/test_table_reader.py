@@ -716,3 +716,20 @@ def test_exposure_time_of_the_photcode_stands_in_for_zero_of_the_column(tmp_path
     table = rows(tmp_path, "ra,dec,mjd,mag,t\n10,10,57000,-9,0\n")
     (chunk,) = read(table, mapping_of(tmp_path, detections_text().replace("exptime = 60", times)))
     assert chunk.images["exptime"].to_pylist() == [43.0]
+
+
+@pytest.mark.parametrize("cut", ["2026-05-01", "2026-05", "2026", "today", "now"])
+def test_a_date_without_time_of_day_is_not_taken_for_midnight(tmp_path, cut):
+    text = detections_text().replace('scale = "utc"', 'scale = "utc"\nformat = "iso"')
+    table = rows(tmp_path, f"ra,dec,mag,mjd\n10,10,-9,2026-05-01T06:00:00\n11,10,-9,{cut}\n")
+    with pytest.raises(DataError, match=f"'{cut}' in column 'mjd' is no time"):
+        read(table, mapping_of(tmp_path, text))
+    chunks = read(table, mapping_of(tmp_path, text.replace("[time]", 'bad_rows = "reject"\n[time]')))
+    assert rejected(chunks) == {"unreadable_mjd": 1}
+    assert chunks[0].images["utc_start"].to_pylist() == [61161.25]
+
+
+def test_the_constant_time_of_a_mapping_may_be_a_date(tmp_path):
+    text = detections_text().replace('column = "mjd"', 'value = "2026-05-01"\nformat = "iso"')
+    (chunk,) = read(rows(tmp_path, "ra,dec,mag\n10,10,-9\n"), mapping_of(tmp_path, text))
+    assert chunk.images["utc_start"].to_pylist() == [61161.0]
