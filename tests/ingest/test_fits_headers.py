@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skydb.errors import DataError
+from skydb.ingest.readers import header_values
+from skydb.ingest.readers import headers as headers_module
+from skydb.ingest.readers import times as times_module
 from skydb.ingest.readers.fits_cards import Header, card_value, parse_cards
 from skydb.ingest.readers.fits_tables import column_values, open_fits, table_layout
 from skydb.ingest.readers.times import (
@@ -21,6 +24,8 @@ from skydb.ingest.readers.times import (
     tai_to_utc,
     utc_to_tai,
 )
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "image-headers.md"
 
 
 def header(**cards):
@@ -243,3 +248,16 @@ def test_times_of_one_start_that_are_more_than_a_day_apart_are_refused():
             observing_time(headers, 30.0, "here")
     other = header(**{"MJD-OBS": 56900.25, "DATE-OBS": ("2014-09-03T06:00:00", "end of the last exposure")})
     assert observing_time([other], 30.0, "here").utc_start == 56900.25
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        times_module.START_MJD, times_module.START_DATE, times_module.CLOCK, times_module.MID_MJD,
+        times_module.MID_DATE, times_module.SCALES, header_values.EXPTIME, header_values.AIRMASS,
+        header_values.SIDEREAL, header_values.LATITUDE, header_values.LONGITUDE, headers_module.EXPOSURE_NAME,
+        headers_module.CHIP_NAME, headers_module.FILTER,
+    ],
+)
+def test_the_page_of_headers_lists_the_keywords_in_the_order_in_which_they_are_taken(keys):
+    assert ", ".join(f"`{key}`" for key in keys) in PAGE.read_text(encoding="utf-8")
