@@ -1,17 +1,20 @@
 """Numbers, texts and angles of header keywords: the first that can be true, header by header.
 
 A value that cannot be what its keyword means (an airmass of 0, a latitude of -999, a zero point of 1e300) counts as
-absent, as one that is no number does. Only a time that cannot be is an error: without it there is no image.
+absent, as one that is no number does. A time or an exposure time that cannot be is an error: nothing may stand in for
+it, since every magnitude is made of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from skydb.errors import DataError
 
 from .fits_cards import Header, Value
 from .interface import LARGEST_AIRMASS
+from .numerals import decimal
 from .times import ObservingTime, finite, longitude_of, sexagesimal, sidereal_time
 
 EXPTIME = ("EXPTIME", "FPA.EXPOSURE", "EXPOSURE")
@@ -23,6 +26,8 @@ LONGITUDE = ("LONGITUD", "LONG-OBS", "SITELONG", "OBSGEO-L", "GEOLON")
 LARGEST_NUMBER = 1e6
 """No zero point, seeing, limit, or sky (counts/s) is as large."""
 SECONDS_PER_DAY = 86400.0
+LONGEST_EXPOSURE = 1e7
+"""No exposure takes as many seconds (116 days)."""
 
 
 def number(
@@ -51,18 +56,22 @@ def whole(headers: Sequence[Header], key: str, bits: int) -> int | None:
 
 
 def exposure_time(headers: Sequence[Header], where: str) -> float:
-    """Return the exposure time, s.
+    """Return the exposure time, s: the first that a header states, NaN included.
 
     Raises
     ------
     DataError
-        It is missing or negative.
+        It is missing, 0, negative, NaN or longer than any, whatever a header further on says.
     """
-    exptime = number(headers, EXPTIME, low=-float("inf"), high=float("inf"))
-    if exptime is None:
-        raise DataError("the exposure time is missing or no number", where, "add EXPTIME, in seconds")
-    if exptime < 0.0:
-        raise DataError(f"the exposure time is negative ({exptime:g} s)", where, "correct EXPTIME")
+    stated = ((key, _stated(header.values.get(key))) for header in headers for key in EXPTIME)
+    key, exptime = next(((key, value) for key, value in stated if value is not None), ("EXPTIME", None))
+    if exptime is None or math.isnan(exptime):
+        raise DataError("the exposure time is missing or no number", where, f"give {key}, in seconds")
+    todo = f"correct {key}, in seconds: of counts per second it is 1"
+    if exptime <= 0.0:
+        raise DataError(f"the exposure time is {'negative' if exptime else 'zero'} ({exptime:g} s)", where, todo)
+    if exptime > LONGEST_EXPOSURE:
+        raise DataError(f"no exposure takes {exptime:g} s", where, todo)
     return exptime
 
 
@@ -107,6 +116,16 @@ def east_longitude_of(headers: Sequence[Header], time: ObservingTime) -> float |
         return (given + 180.0) % 360.0 - 180.0
     sidereal = _angle(headers, SIDEREAL, largest=24.0)
     return None if sidereal is None else longitude_of(time.utc_start, sidereal)
+
+
+def _stated(value: Value) -> float | None:
+    """Return a keyword's number, NaN and infinity too; None where it is absent, empty, or text."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        return decimal(value) if isinstance(value, str) else float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _text(value: Value) -> str:

@@ -60,6 +60,8 @@ RULES = """\
 | NaN, infinity, a sentinel, a value beyond float32 | becomes NULL | nulled values |
 | an error below 0 (0 is kept, and gives no weight) | becomes NULL | nulled values |
 | an airmass below 1 or above 40, an exposure time below 0 | becomes NULL | nulled values |
+| an exposure time of 0 in a column, where counts or magnitudes are neither per second nor calibrated | becomes NULL, \
+and `mag` too | nulled values |
 | no position | rejected | `no_position` |
 | declination beyond ±90°, right ascension beyond -360° to 720° | rejected | `bad_position` |
 | no number, where `det_id` names a column | rejected | `no_det_id` |

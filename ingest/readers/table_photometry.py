@@ -45,6 +45,13 @@ def as_kept(
     return np.asarray(kept, dtype=float)
 
 
+def counts_whole_exposures(mapping: Mapping) -> bool:
+    """Say whether magnitudes need the exposure time: counts of a mapping are neither per second nor calibrated."""
+    rules = [mapping.measurements, *(band.columns for band in mapping.magnitudes)]
+    counted = [rule for columns in rules for name, rule in columns.items() if name in MAGNITUDES | FLUXES]
+    return mapping.kind != "reference" and any(not rule.calibrated and rule.per != "second" for rule in counted)
+
+
 def magnitudes_of_fluxes(flux: np.ndarray, flux_err: np.ndarray, *, zero_point: float) -> tuple[np.ndarray, np.ndarray]:
     """Return magnitudes and their errors for a file that gives fluxes only; NaN where the flux is not positive."""
     positive = np.where(flux > 0, flux, np.nan)

@@ -16,7 +16,7 @@ from .mapping import Mapping
 from .mapping_rules import CutRule
 from .table_columns import BlockColumns, floats
 from .table_images import Moments
-from .table_photometry import check_calibrated
+from .table_photometry import check_calibrated, counts_whole_exposures
 from .table_times import days_of, tai_and_utc_start
 from .table_values import Values, converted
 
@@ -46,7 +46,8 @@ class Plan:
         check_calibrated(mapping, photcodes)
         epoch_mjd, epoch_utc = np.nan, np.nan
         if mapping.kind == "reference":
-            days = days_of(pa.array([mapping.time.value]), mapping.time, ()).array.to_numpy(zero_copy_only=False)
+            epoch = days_of(pa.array([mapping.time.value]), mapping.time, (), constant=True)
+            days = epoch.array.to_numpy(zero_copy_only=False)
             mjd, utc = tai_and_utc_start(days, np.zeros(1), scale=mapping.time.scale, at="mid")
             epoch_mjd, epoch_utc = float(mjd[0]), float(utc[0])
         return cls(mapping, request.keep, photcodes, request.photcode is not None, epoch_mjd, epoch_utc)
@@ -115,18 +116,19 @@ def flux_signs(plan: Plan, columns: BlockColumns) -> np.ndarray | None:
 
 
 def exposure_times(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
-    """Return the exposure time (N,) of every row, s; NaN where none is known; one below 0 is none, and counted."""
-    seconds = _given_exptime(plan, columns, photcode)
-    below = seconds < 0.0
-    columns.n_nulled += int(below.sum())
-    return np.where(below, np.nan, seconds)
+    """Return the exposure time (N,) of every row, s; NaN where none is known.
 
-
-def _given_exptime(plan: Plan, columns: BlockColumns, photcode: np.ndarray) -> np.ndarray:
+    One below 0 is none, and counted; so is a 0 of a column where counts are of the whole exposure. A constant 0 is what
+    the mapping says on purpose: that they are per second.
+    """
     rule = plan.mapping.time
     seconds = np.full(len(columns), np.nan)
     if rule.exptime is not None:
         seconds = floats(columns.value(IMAGES["exptime"], rule.exptime))
+        zero = rule.exptime.value is None and counts_whole_exposures(plan.mapping)
+        none = (seconds <= 0.0) if zero else (seconds < 0.0)
+        columns.n_nulled += int(none.sum())
+        seconds = np.where(none, np.nan, seconds)
     if rule.exptime_by_photcode:
         nominal = np.array([rule.exptime_by_photcode.get(code.name, np.nan) for code in plan.photcodes])
         seconds = np.where(np.isnan(seconds), nominal[photcode], seconds)
@@ -147,7 +149,7 @@ def moments_of(plan: Plan, columns: BlockColumns, exptime: np.ndarray, column: s
         n = len(columns)
         return Moments(np.full(n, plan.epoch_mjd), np.full(n, plan.epoch_utc), exptime)
     else:
-        value = days_of(pa.array([rule.value]), rule, ()).array
+        value = days_of(pa.array([rule.value]), rule, (), constant=True).array
         days = np.full(len(columns), floats(value)[0])
     mjd, utc_start = tai_and_utc_start(days, exptime, scale=rule.scale, at=rule.at)
     return Moments(mjd, utc_start, exptime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +25,13 @@ _SCALES_DIFFER = 3600.0
 """More than any two time scales ever differ by, s."""
 
 
-def days_of(source: Any, rule: TimeRule, nulls: Sequence[Any]) -> Values:
-    """Return a column of times as modified Julian dates in the rule's own scale; beyond the years 1 to 9999: NULL."""
+def days_of(source: Any, rule: TimeRule, nulls: Sequence[Any], *, constant: bool = False) -> Values:
+    """Return times as modified Julian dates in the rule's own scale; beyond the years 1 to 9999: NULL.
+
+    A date without a time of day cannot be read, since the line may be cut; as the `constant` of a mapping it can be.
+    """
     if rule.format == "iso":
-        values = _iso_days(source, nulls)
+        values = _iso_days(source, nulls, dates=constant)
     else:
         values = converted(source, "float64", nulls=nulls, sexagesimal=False, factor=1.0)
     given = values.array.to_numpy(zero_copy_only=False).astype(float)
@@ -46,19 +50,24 @@ def _mjd(given: np.ndarray, rule: TimeRule) -> np.ndarray:
     return days - JD_ZERO_MJD if rule.format == "jd" else days
 
 
-def _iso_days(source: Any, nulls: Sequence[Any]) -> Values:
+def _iso_days(source: Any, nulls: Sequence[Any], *, dates: bool) -> Values:
     if isinstance(source, pa.ChunkedArray):
         source = source.combine_chunks()
-    if pa.types.is_timestamp(source.type) or pa.types.is_date(source.type):
+    if pa.types.is_timestamp(source.type):
         stamps, text = source.cast(pa.timestamp("us")), Values(source, np.zeros(len(source), dtype=bool), 0)
     else:
         text = converted(source, "string", nulls=nulls, sexagesimal=False, factor=1.0)
         words = pc.replace_substring_regex(text.array, r"\s*Z$|\s*UTC?$", "")
-        stamps = pa.array([_stamp(word) for word in words.to_pylist()], pa.timestamp("us"))
+        timed = [word if dates or _WITH_CLOCK.match(word or "") else None for word in words.to_pylist()]
+        stamps = pa.array([_stamp(word) for word in timed], pa.timestamp("us"))
     unreadable = np.asarray(stamps.is_null()) & np.asarray(text.array.is_valid())
     micro = stamps.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(float)
     days = UNIX_ZERO_MJD + micro / (1e6 * SECONDS_PER_DAY)
     return Values(pa.array(days, mask=np.isnan(days)), unreadable, text.n_nulled)
+
+
+_WITH_CLOCK = re.compile(r"\s*[+-]?\d{4,}-\d\d-\d\d[T ]\s*\d\d")
+"""How a time of day follows a date: numpy alone takes a cut line's `2026-05-01`, and `today`, for a time."""
 
 
 def _stamp(word: str | None) -> Any:

@@ -29,9 +29,18 @@ CLOCK = ("TIME-OBS", "UTC-OBS", "UTSTART", "UT", "UTC")
 MID_MJD = ("MJD-AVG", "MJD-MID", "MJD_MID", "MJDMID")
 MID_DATE = ("DATE-AVG", "DATE-MID")
 TT_MINUS_TAI, GPS_MINUS_TAI = 32.184, -19.0
+UTC, TAI = ("UTC", "UT", "UT1", "GMT"), ("TAI", "IAT")
+TT = ("TT", "TDT", "ET", "TDB")
+"""TDB is within 2 ms of TT; UT1 within 0.9 s of UTC, for which it is taken."""
+SCALES = (*UTC, *TAI, *TT, "GPS")
+"""What TIMESYS may be; also with the place of the clock, as in UTC(NIST)."""
+DAYS_APART = 1.01
+"""Two times of one start may differ by a day, and the rounding of a date: DATE-OBS may be the date of the night."""
 
 _DATE = re.compile(r"\s*(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ]\s*(\S+?)\s*Z?)?\s*")
 _OLD_DATE = re.compile(r"\s*(\d{1,2})/(\d{1,2})/(\d{2})\s*")
+_NO_START = re.compile(r"\b(mid|mean|aver|end\b)", re.I)
+"""Comments of keywords that are documented as something else than the start."""
 _SEXAGESIMAL = re.compile(r"\s*([+-]?)(\d+)[:\s](\d+)(?:[:\s](\d+(?:\.\d*)?))?\s*")
 
 
@@ -53,9 +62,9 @@ class Moment:
     @property
     def tai(self) -> float:
         """The same instant in TAI."""
-        if self.scale in ("TAI", "IAT"):
+        if self.scale in TAI:
             return self.mjd
-        if self.scale in ("TT", "TDT", "ET", "TDB", "TCB", "TCG"):  # TDB is within 2 ms of TT
+        if self.scale in TT:
             return self.mjd - TT_MINUS_TAI / SECONDS_PER_DAY
         if self.scale == "GPS":
             return self.mjd - GPS_MINUS_TAI / SECONDS_PER_DAY
@@ -64,22 +73,26 @@ class Moment:
     @property
     def utc(self) -> float:
         """The same instant in UTC; the header's own digits where it gives UTC, since ids are made of them."""
-        return self.mjd if self.scale in ("UTC", "UT", "UT1", "") else tai_to_utc(self.tai)
+        return self.mjd if self.scale in UTC else tai_to_utc(self.tai)
 
 
 def observing_time(headers: Sequence[Header], exptime: float, where: str) -> ObservingTime:
     """Find the time of an image in its headers, the image's own first.
 
     MJD-OBS, DATE-OBS (with TIME-OBS where it has no clock), TZERO (unix seconds) and JD give the start, MJD-AVG and
-    the like, and a JD whose comment says so, the middle. TIMESYS is honoured; UTC without it.
+    the like, and a JD whose comment says so, the middle. TIMESYS is honoured, of the first header that has it; UTC
+    without it.
 
     Raises
     ------
     DataError
-        No keyword gives a time between 1900 and 2100, or the exposure would not end by then.
+        No keyword gives a time between 1900 and 2100, or the exposure would not end by then; TIMESYS is none of
+        `SCALES`; keywords of the start, in one header or in several, are more than a day apart.
     """
-    mid = _first(headers, _mid)
-    start = _first(headers, _start)
+    scale = time_scale(headers, where)
+    _refuse_contradictions(headers, where)
+    mid = _first(headers, _mid, scale)
+    start = _first(headers, _start, scale)
     if start is None and mid is None:
         tried = {key: h.values[key] for h in headers for key in (*START_MJD, *START_DATE, "JD") if key in h.values}
         shown = ", ".join(f"{key} = {value!r}" for key, value in tried.items()) or "no keyword"
@@ -94,6 +107,22 @@ def observing_time(headers: Sequence[Header], exptime: float, where: str) -> Obs
     if start is None:
         return ObservingTime(tai_to_utc(given.tai - half), given.tai)
     return ObservingTime(start.utc, mid.tai if mid is not None else start.tai + half)
+
+
+def time_scale(headers: Sequence[Header], where: str) -> str:
+    """Return the time scale that TIMESYS names.
+
+    Raises
+    ------
+    DataError
+        It is none of `SCALES`.
+    """
+    given = next((str(h.values["TIMESYS"]).strip() for h in headers if h.values.get("TIMESYS") not in (None, "")), "")
+    scale = given.upper().partition("(")[0].strip() or "UTC"
+    if scale not in SCALES:
+        raise DataError(f"TIMESYS = {given!r} is no time scale that is known", where,
+                        f"give times in UTC, or in one of {', '.join(SCALES)}")
+    return scale
 
 
 def finite(value: Value) -> float | None:
@@ -172,11 +201,31 @@ def _tai_minus_utc(utc: float) -> float:
     return float(seconds[step]) if step >= 0 else 0.0
 
 
-def _first(headers: Sequence[Header], find: Callable[[Header], Moment | None]) -> Moment | None:
-    return next((found for found in map(find, headers) if found is not None), None)
+def _first(headers: Sequence[Header], find: Callable[[Header], float | None], scale: str) -> Moment | None:
+    return next((Moment(found, scale) for found in map(find, headers) if found is not None), None)
 
 
-def _start(header: Header) -> Moment | None:
+def _refuse_contradictions(headers: Sequence[Header], where: str) -> None:
+    """Refuse MJD-OBS, DATE-OBS and the like of all headers that cannot be of one start; those of the middle may."""
+    given = [(key, header.values[key], mjd) for header in headers for key, mjd in _starts(header)]
+    for key, value, mjd in given[1:]:
+        if abs(mjd - given[0][2]) > DAYS_APART:
+            what = f"{given[0][0]} = {given[0][1]!r} and {key} = {value!r} are more than a day apart"
+            raise DataError(what, where, "correct the one that is wrong, in the image's header and its exposure's")
+
+
+def _starts(header: Header) -> list[tuple[str, float]]:
+    """The keywords of the start with a time that can be, as modified Julian dates."""
+    values = header.values
+    found = [(key, finite(values.get(key))) for key in START_MJD if key in values]
+    found += [(key, _date(values, key)) for key in START_DATE if key in values]
+    return [
+        (key, mjd) for key, mjd in found
+        if mjd is not None and FIRST_MJD <= mjd <= LAST_MJD and not _NO_START.search(header.comment(key))
+    ]  # fmt: skip
+
+
+def _start(header: Header) -> float | None:
     values = header.values
     found = [finite(values.get(key)) for key in START_MJD]
     found += [_date(values, key) for key in START_DATE]
@@ -184,27 +233,23 @@ def _start(header: Header) -> Moment | None:
     found.append(None if unix is None else UNIX_ZERO_MJD + unix / SECONDS_PER_DAY)
     julian = finite(values.get("JD"))
     found.append(None if julian is None or _jd_is_mid(header) else julian - JD_ZERO_MJD)
-    return _first_in_range(found, values)
+    return _first_in_range(found)
 
 
-def _mid(header: Header) -> Moment | None:
+def _mid(header: Header) -> float | None:
     values = header.values
     found = [finite(values.get(key)) for key in MID_MJD] + [_date(values, key) for key in MID_DATE]
     julian = finite(values.get("JD")) if "JD" in values and _jd_is_mid(header) else None
     found.append(None if julian is None else julian - JD_ZERO_MJD)
-    return _first_in_range(found, values)
+    return _first_in_range(found)
 
 
 def _jd_is_mid(header: Header) -> bool:
     return "mid" in header.comment("JD").lower()
 
 
-def _first_in_range(found: Sequence[float | None], values: Mapping[str, Value]) -> Moment | None:
-    scale = str(values.get("TIMESYS") or "UTC").strip().upper()
-    for mjd in found:
-        if mjd is not None and FIRST_MJD <= mjd <= LAST_MJD:
-            return Moment(mjd, scale)
-    return None
+def _first_in_range(found: Sequence[float | None]) -> float | None:
+    return next((mjd for mjd in found if mjd is not None and FIRST_MJD <= mjd <= LAST_MJD), None)
 
 
 def _date(values: Mapping[str, Value], key: str) -> float | None:

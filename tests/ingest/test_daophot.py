@@ -318,6 +318,10 @@ def test_without_a_header_the_files_that_would_do_are_named(tmp_path):
         with pytest.raises(DataError, match=rf"a\.als, header .*a\.hdr.*{message}|{message}") as caught:
             read(path)
         assert "a.als" in str(caught.value)
+    for wrong in (0, -3.0, 2e7, "NaN"):
+        header(tmp_path, EXPTIME=wrong)
+        with pytest.raises(DataError, match="EXPTIME, in seconds"):
+            read(path)
 
 
 def damaged(path: Path, old: str, new: str) -> Path:

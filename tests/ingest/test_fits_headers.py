@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skydb.errors import DataError
+from skydb.ingest.readers import header_values
+from skydb.ingest.readers import headers as headers_module
+from skydb.ingest.readers import times as times_module
 from skydb.ingest.readers.fits_cards import Header, card_value, parse_cards
 from skydb.ingest.readers.fits_tables import column_values, open_fits, table_layout
 from skydb.ingest.readers.times import (
@@ -21,6 +24,8 @@ from skydb.ingest.readers.times import (
     tai_to_utc,
     utc_to_tai,
 )
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "image-headers.md"
 
 
 def header(**cards):
@@ -183,7 +188,7 @@ def test_old_dates_and_a_julian_date_in_the_middle_are_understood():
 
 
 def test_the_image_s_own_time_comes_before_its_exposure_s():
-    found = observing_time([header(**{"DATE-OBS": "2014-08-31T06:00:00"}), header(**{"MJD-OBS": 50000.0})], 0.0, "here")
+    found = observing_time([header(**{"DATE-OBS": "2014-08-31T06:00:00"}), header(**{"MJD-OBS": 56901.0})], 0.0, "here")
     assert found.utc_start == 56900.25
 
 
@@ -208,3 +213,51 @@ def test_a_night_starts_at_local_noon():
     evening, morning = 56900.2, 56900.7
     assert night_of(evening, hawaii) == night_of(morning, hawaii) == 56899
     assert night_of(evening + 1, hawaii) == 56900
+
+
+@pytest.mark.parametrize("scale", ["LOCAL", "IST", "garbage", "TCB", "1"])
+def test_a_time_scale_that_is_not_known_is_refused(scale):
+    with pytest.raises(DataError, match=rf"here: TIMESYS = '{scale}'.*UTC.*TAI.*TDB.*GPS"):
+        times(**{"MJD-OBS": 56900.25, "TIMESYS": scale})
+
+
+def test_known_time_scales_are_as_astropy_has_them():
+    utc = Time(56900.25, format="mjd", scale="utc")
+    given = {"tai": "TAI", "tt": "TT", "tdb": "tdb", "utc": "UTC(NIST)"}
+    for scale, name in given.items():
+        found = times(**{"MJD-OBS": getattr(utc, scale).mjd, "TIMESYS": name})
+        assert found.utc_start == pytest.approx(56900.25, abs=3e-8)
+    gps = 44244.0 + utc.gps / 86400  # seconds since 1980 January 6
+    assert times(**{"MJD-OBS": gps, "TIMESYS": "GPS"}).utc_start == pytest.approx(56900.25, abs=1e-9)
+
+
+def test_the_exposure_s_time_scale_holds_for_a_chip_that_names_none():
+    tai = 56900.25 + 35 / 86400
+    found = observing_time([header(**{"MJD-OBS": tai}), header(TIMESYS="TAI")], 0.0, "here")
+    assert found.utc_start == pytest.approx(56900.25, abs=1e-9)
+
+
+def test_times_of_one_start_that_are_more_than_a_day_apart_are_refused():
+    cards = {"MJD-OBS": 56900.25, "DATE-OBS": "2014-08-31T06:00:00"}
+    assert times(**cards).utc_start == 56900.25
+    assert times(**cards | {"DATE-OBS": "2014-08-30T06:00:00"}).utc_start == 56900.25  # the date of the night
+    assert times(**cards | {"MJD-AVG": 56950.0}).utc_start == 56900.25  # of a stack
+    wrong = cards | {"DATE-OBS": "2014-09-03T06:00:00"}
+    for headers in ([header(**wrong)], [header(**{key: value}) for key, value in wrong.items()]):
+        with pytest.raises(DataError, match=r"MJD-OBS = 56900\.25 and DATE-OBS = '2014-09-03T.* are more than a day"):
+            observing_time(headers, 30.0, "here")
+    other = header(**{"MJD-OBS": 56900.25, "DATE-OBS": ("2014-09-03T06:00:00", "end of the last exposure")})
+    assert observing_time([other], 30.0, "here").utc_start == 56900.25
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        times_module.START_MJD, times_module.START_DATE, times_module.CLOCK, times_module.MID_MJD,
+        times_module.MID_DATE, times_module.SCALES, header_values.EXPTIME, header_values.AIRMASS,
+        header_values.SIDEREAL, header_values.LATITUDE, header_values.LONGITUDE, headers_module.EXPOSURE_NAME,
+        headers_module.CHIP_NAME, headers_module.FILTER,
+    ],
+)
+def test_the_page_of_headers_lists_the_keywords_in_the_order_in_which_they_are_taken(keys):
+    assert ", ".join(f"`{key}`" for key in keys) in PAGE.read_text(encoding="utf-8")

@@ -172,7 +172,8 @@ def test_header_with_nuls_and_day_only_date_is_understood(tmp_path):
     ("cards", "change", "words"),
     [
         ({"CTYPE2": None}, {}, "astrometry"), ({"SEXMGZPT": None}, {}, "SEXMGZPT"), ({"EXPTIME": -1.0}, {}, "negative"),
-        ({"DATE-OBS": "yesterday"}, {}, "yesterday"), ({"NAXIS1": 0}, {}, "size"),
+        ({"EXPTIME": 0.0}, {}, "zero"), ({"EXPTIME": 2e7}, {}, "no exposure takes"),
+        ({"EXPTIME": "nan"}, {}, "missing"), ({"DATE-OBS": "yesterday"}, {}, "yesterday"), ({"NAXIS1": 0}, {}, "size"),
         ({}, {"X_IMAGE": None}, "X_IMAGE"), ({}, {"MAG_AUTO": None}, "MAG_AUTO"),
         ({}, {"NUMBER": np.ones(4, "f4")}, "NUMBER"),
     ],

@@ -10,12 +10,12 @@ from astropy.time import Time
 
 from skydb.calibration.astrometric import AstrometricModel
 from skydb.errors import DataError, UsageError
-from skydb.ingest.readers import assemble
-from skydb.ingest.readers.interface import DetectionFilter, check_chunk
+from skydb.ingest.readers import assemble, reader_for
+from skydb.ingest.readers.interface import DetectionFilter, ReadRequest, check_chunk
 from skydb.schema.identity import image_id
 from skydb.schema.photcodes import read_photcodes_text
 from skydb.schema.psphot import COLUMN_OF_TTYPE
-from tests.ingest.catalog_files import CHIP, PHU, TAN, Chip, column, read, rows, write_cmf, write_smf
+from tests.ingest.catalog_files import CHIP, PHOTCODES, PHU, TAN, Chip, column, read, rows, write_cmf, write_smf
 
 
 def only(path, **request):
@@ -465,6 +465,26 @@ def test_a_missing_or_impossible_time_rejects_the_file(tmp_path, change):
 def test_an_exposure_time_that_is_missing_rejects_the_file(tmp_path):
     with pytest.raises(DataError, match="exposure time is missing"):
         read(write_smf(tmp_path / "a.smf", (Chip(header={"EXPTIME": "NaN"}),), {"EXPTIME": None}))
+
+
+@pytest.mark.parametrize("wrong", [0, 0.0, "0", -1.0, 1.1e7, 1e300, "NaN", "inf", "-inf"])
+def test_an_exposure_time_that_makes_wrong_magnitudes_is_refused_wherever_it_stands(tmp_path, wrong):
+    """0 counts as 1 s where magnitudes are made: one chip of an exposure would be 3.7 mag off."""
+    chips = (Chip("XY01"), Chip("XY02", header={"EXPTIME": wrong, "CRVAL1": 9000.0}))
+    with pytest.raises(DataError, match=r"expos.*EXPTIME, in seconds") as caught:
+        read(write_smf(tmp_path / "a.smf", chips))
+    assert "XY02" in str(caught.value)
+    alone = write_cmf(tmp_path / "a.cmf", header={"EXPTIME": wrong})
+    with pytest.raises(DataError, match=r"expos.*EXPTIME, in seconds"):
+        read(alone)
+    with pytest.raises(DataError, match=r"expos.*EXPTIME, in seconds"):
+        reader_for(alone, ReadRequest(PHOTCODES)).first_start(alone, ReadRequest(PHOTCODES))
+
+
+def test_a_chip_without_exposure_time_has_that_of_its_exposure(tmp_path):
+    for absent in (None, "", "unknown"):
+        chunk = only(write_smf(tmp_path / "a.smf", (Chip(header={"EXPTIME": absent}),), {"EXPTIME": 43.0}))
+        assert chunk.images["exptime"].to_pylist() == [43.0]
 
 
 def test_structural_damage_rejects_the_file(tmp_path):

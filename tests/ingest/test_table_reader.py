@@ -693,3 +693,43 @@ def test_motions_convert_from_the_units_of_the_file(tmp_path: Path, unit: str, f
     found = joined(read(tmp_path / "t.csv", mapping))
     assert found["pm_ra"].to_pylist() == pytest.approx([2.5e-3 * factor] * 3, rel=1e-6)
     assert found["pm_dec"].to_pylist() == pytest.approx([-1.5e-3 * factor] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("how", ["", ', per = "second"', ", calibrated = true"])
+def test_zero_of_a_column_is_no_exposure_time_where_counts_are_of_the_whole_exposure(tmp_path, how):
+    text = detections_text().replace("exptime = 60", 'exptime = "t"')
+    text = text.replace('inst_mag = "mag"', f'inst_mag = {{ column = "mag"{how} }}')
+    table = rows(tmp_path, "ra,dec,mjd,mag,t\n10,10,57000,-9,30\n11,10,57001,-9,0\n")
+    (chunk,) = read(table, mapping_of(tmp_path, text))
+    assert chunk.images["exptime"].to_pylist() == [30.0, 0.0 if how else None]
+    assert chunk.n_nulled == (0 if how else 1)
+
+
+def test_zero_of_a_mapping_says_that_counts_are_per_second(tmp_path):
+    table = rows(tmp_path, "ra,dec,mjd,mag\n10,10,57000,-9\n")
+    (chunk,) = read(table, mapping_of(tmp_path, detections_text().replace("exptime = 60", "exptime = 0")))
+    assert chunk.images["exptime"].to_pylist() == [0.0]
+
+
+def test_exposure_time_of_the_photcode_stands_in_for_zero_of_the_column(tmp_path):
+    times = 'exptime = "t"\nexptime_by_photcode = { "X.g" = 43 }'
+    table = rows(tmp_path, "ra,dec,mjd,mag,t\n10,10,57000,-9,0\n")
+    (chunk,) = read(table, mapping_of(tmp_path, detections_text().replace("exptime = 60", times)))
+    assert chunk.images["exptime"].to_pylist() == [43.0]
+
+
+@pytest.mark.parametrize("cut", ["2026-05-01", "2026-05", "2026", "today", "now"])
+def test_a_date_without_time_of_day_is_not_taken_for_midnight(tmp_path, cut):
+    text = detections_text().replace('scale = "utc"', 'scale = "utc"\nformat = "iso"')
+    table = rows(tmp_path, f"ra,dec,mag,mjd\n10,10,-9,2026-05-01T06:00:00\n11,10,-9,{cut}\n")
+    with pytest.raises(DataError, match=f"'{cut}' in column 'mjd' is no time"):
+        read(table, mapping_of(tmp_path, text))
+    chunks = read(table, mapping_of(tmp_path, text.replace("[time]", 'bad_rows = "reject"\n[time]')))
+    assert rejected(chunks) == {"unreadable_mjd": 1}
+    assert chunks[0].images["utc_start"].to_pylist() == [61161.25]
+
+
+def test_the_constant_time_of_a_mapping_may_be_a_date(tmp_path):
+    text = detections_text().replace('column = "mjd"', 'value = "2026-05-01"\nformat = "iso"')
+    (chunk,) = read(rows(tmp_path, "ra,dec,mag\n10,10,-9\n"), mapping_of(tmp_path, text))
+    assert chunk.images["utc_start"].to_pylist() == [61161.0]
