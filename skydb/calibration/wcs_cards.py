@@ -64,9 +64,10 @@ def read_cards(header: Mapping[str, Any]) -> WcsCards:
     plane = _linear(header)
     if "PC001001" in header:
         plane = replace(plane, terms=_dvo_terms(header))
-    if ctype.endswith("-SIP") or "A_ORDER" in header:
+    distorted = kind == "TAN" and is_distorted(header)  # beside SIP it is the same once more; CTYPE says which holds
+    if ctype.endswith("-SIP") or ("A_ORDER" in header and not distorted):
         plane = replace(plane, sip=_sip_terms(header))
-    if kind == "TAN" and is_distorted(header):
+    if distorted and not plane.sip:
         plane = bent(plane, header)
     crval = number(header, "CRVAL1"), number(header, "CRVAL2")
     return _checked(WcsCards(kind, plane, crval, _radial(kind, header)), header)

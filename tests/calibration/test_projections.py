@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import FK5, SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS
+from astropy.wcs import WCS, FITSFixedWarning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +132,16 @@ def test_pv_terms_bend_as_astropy_bends(terms, kind):
     assert separation_arcsec(ra, dec, *wanted).max() < 1e-7
     back = AstrometricModel.from_headers(cards).sky_to_pixel(ra, dec)
     np.testing.assert_allclose(back, (x, y), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["TAN", "TAN-SIP"])
+def test_pv_terms_beside_sip_are_the_same_map_once_more_and_one_is_left_out(kind):
+    """As the Palomar Transient Factory wrote them: SCAMP's distortion, and its translation to SIP."""
+    cards = header(kind, **SIP, **TPV)
+    x, y = (v.ravel() for v in np.meshgrid(np.linspace(0, 1000, 7), np.linspace(0, 1000, 6)))
+    with pytest.warns(FITSFixedWarning, match="Removed redundant"):
+        wanted = by_astropy(cards, x, y)
+    assert separation_arcsec(*AstrometricModel.from_headers(cards).pixel_to_sky(x, y), *wanted).max() < 1e-8
 
 
 def test_pv_terms_follow_what_dvo_has():
