@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .runs import run_starts
-
 Integer = TypeVar("Integer", bound=np.integer)
 
 
@@ -48,8 +46,8 @@ def counted(values: NDArray[Integer]) -> tuple[NDArray[Integer], NDArray[np.int6
     [[3, 5], [1, 2]]
     """
     ordered = np.sort(values)
-    starts = run_starts(ordered)
-    return ordered[starts[:-1]], np.diff(starts)
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
+    return ordered[starts], np.diff(starts, append=len(ordered))
 
 
 def by_value(values: NDArray[np.integer[Any]]) -> Counter[int]:

@@ -25,6 +25,7 @@ def cases(scene: Scene) -> Iterator[Case]:
     """Yield the cases; the halves are made once and kept."""
     first, second = (_half(scene, number) for number in range(2))
     peaks: dict[str, float] = {}
+    folded: dict[str, float] = {}
     copies = iter([linked_copy(scene, first, "merged.sky"), linked_copy(scene, first, "folded.sky")])
     yield Case(
         "merge", GROUP, "half the survey into the other half, associated anew, averaged, committed",
@@ -34,7 +35,7 @@ def cases(scene: Scene) -> Iterator[Case]:
     )  # fmt: skip
     yield Case(
         "merge, folded", GROUP, "the same; cells that became too full are split",
-        {OURS: lambda: _merge(scene, next(copies), second, {}, compact=True)}, repeat=1,
+        {OURS: lambda: _merge(scene, next(copies), second, folded, compact=True)}, repeat=1, numbers=lambda: folded,
     )  # fmt: skip
     merged = database.open(scene.folder / "merged.sky")
     yield Case(
