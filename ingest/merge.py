@@ -180,7 +180,7 @@ class _Merge:
     executor: Executor
     steps: Steps
     command: str
-    _read: tuple[object, Spilled] | None = None
+    _read: tuple[int | None, np.ndarray, Spilled] | None = None
 
     def run(self) -> MergeReport:
         """Merge, again from the new state where another writer comes first."""
@@ -231,8 +231,8 @@ class _Merge:
         """Read the other database; again only if others come than in the attempt before."""
         in_part = coming.in_part.ids
         ids = np.sort(np.concatenate([coming.ids, in_part]))
-        what = coming.ids.tolist(), coming.base.id if len(in_part) else None
-        if self._read is None or self._read[0] != what:
+        at = coming.base.id if len(in_part) else None  # of images in part, what the base has counts too
+        if self._read is None or self._read[0] != at or not np.array_equal(self._read[1], coming.ids):
             with self.steps.step("read") as progress:
                 images = place.path / f"coming-{coming.base.id}.arrow"
                 save_mapped(images, {"image_id": ids, "in_part": is_among(ids, in_part)})
@@ -240,8 +240,8 @@ class _Merge:
                 reading = SpillTask(self.source, place.path, images, held, self.selection.region)
                 task = partial(spill_cell, task=reading)
                 parts = list(map_cells(self.executor, task, self.source, self.source.cells(), progress=progress))
-            self._read = what, Spilled.concat(parts)
-        return self._read[1]
+            self._read = at, coming.ids, Spilled.concat(parts)
+        return self._read[2]
 
     def _written(
         self, coming: Coming, spilled: Spilled, reach: Reach, work: Sequence[CellWork], place: Scratch

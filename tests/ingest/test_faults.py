@@ -31,7 +31,6 @@ from tests.ingest.skies import (
     SURVEY_CODES,
     check_nothing_is_left_over,
     contents,
-    new_database,
     write_night,
     write_survey,
 )
@@ -42,11 +41,6 @@ from tests.ingest.test_difference import difference_rows
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_night(tmp_path_factory.mktemp("night"), exposures=3, stars=30)
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return new_database(tmp_path / "t.sky")
 
 
 def failing(number: int) -> Callable[..., Any]:

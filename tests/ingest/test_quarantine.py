@@ -12,14 +12,9 @@ from skydb.database import Database
 from skydb.errors import UsageError
 from skydb.ingest import quarantine
 from skydb.ingest.addstar import addstar
-from tests.ingest.skies import new_database, stored_files, write_night
+from tests.ingest.skies import stored_files, write_night
 
 BAD = b"SIMPLE  = nothing"
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return new_database(tmp_path / "t.sky")
 
 
 def names(folder: Path) -> set[str]:
